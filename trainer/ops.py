@@ -1,0 +1,150 @@
+"""The op seam: the one place that decides which implementation of each op a run uses, and why.
+
+The model is built with a table of ops and calls nothing else for them. An op is the incumbent of
+its target's folder, a promoted candidate (`promoted.toml`), or a file forced by `--op NAME=FILE`.
+An automatic choice that cannot be honoured (a promoted file that is gone or was edited) falls back
+to the incumbent aloud; a forced one raises.
+
+Candidate code runs in this process: that is what a training run is for. The judge never calls this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kernels.spec import TargetFolder, discover, load_module
+from trainer.errors import EngineError, UsageError, unknown
+
+REGISTRY = Path(__file__).resolve().parent / "promoted.toml"
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op of a run: what is called, the sha256 of its file, and why this one."""
+
+    name: str
+    function: Callable[..., Any]
+    sha256: str
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One entry of a registry: a candidate that the gate let in on this engine and hardware."""
+
+    op: str
+    engine: str
+    hardware: str
+    candidate_sha256: str
+    file: str
+    """Relative to the registry's folder."""
+    ledger_ids: tuple[str, ...] = ()
+
+
+class OpTable(Mapping[str, Op]):
+    """The ops of a run by name. `table.rmsnorm(x, eps)` calls the chosen function."""
+
+    def __init__(self, ops: Mapping[str, Op]) -> None:
+        self._ops = dict(ops)
+        for name, op in self._ops.items():
+            setattr(self, name, op.function)
+
+    def __getitem__(self, name: str) -> Op:
+        return self._ops[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ops)
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise AttributeError(f"no op '{name}' in this table; it has {', '.join(self._ops)}")
+
+    def lines(self) -> list[str]:
+        """The op table as printed by a run: name, first 12 digits of the hash, reason."""
+        width = max(map(len, self._ops), default=0)
+        return [f"op {n:<{width}} {op.sha256[:12]} {op.reason}" for n, op in self._ops.items()]
+
+
+def read_registry(path: Path = REGISTRY) -> tuple[Promotion, ...]:
+    """The promotions in `path`, none where it does not exist. Raises `UsageError` if malformed."""
+    if not path.is_file():
+        return ()
+    try:
+        entries = tomllib.loads(path.read_text()).get("promotion", [])
+        return tuple(
+            Promotion(**{**e, "ledger_ids": tuple(e.get("ledger_ids", ()))}) for e in entries
+        )
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is not a promotion registry: {error}") from error
+
+
+def resolve(
+    engine: str,
+    hardware: str,
+    overrides: Mapping[str, Path] | None = None,
+    registry: Path = REGISTRY,
+    framework: Literal["torch", "mlx"] = "torch",
+) -> OpTable:
+    """Chooses an implementation for every target.
+
+    `overrides` maps an op to the file that is forced on it. Raises `UsageError` for an op that does
+    not exist and `EngineError` for a forced file that cannot be loaded.
+    """
+    overrides = overrides or {}
+    folders = discover()
+    for name in overrides:
+        if name not in folders:
+            raise unknown("op", name, folders)
+    promoted = {
+        p.op: p for p in read_registry(registry) if (p.engine, p.hardware) == (engine, hardware)
+    }
+    table = {}
+    for name, folder in folders.items():
+        if name in overrides:
+            table[name] = _forced(name, overrides[name])
+        else:
+            table[name] = _automatic(folder, promoted.get(name), registry, framework)
+    return OpTable(table)
+
+
+def _load(name: str, path: Path, reason: str) -> Op:
+    data = path.read_bytes()
+    function = getattr(load_module(path), name)
+    return Op(name, function, hashlib.sha256(data).hexdigest(), path, reason)
+
+
+def _forced(name: str, path: Path) -> Op:
+    try:
+        return _load(name, path, "forced by --op")
+    except Exception as error:  # whatever a candidate's file raises: it was asked for by name
+        raise EngineError(
+            f"op '{name}' was forced to {path}, which cannot be loaded: "
+            f"{type(error).__name__}: {error}",
+            f"The file must define a function named {name}.",
+        ) from error
+
+
+def _automatic(
+    folder: TargetFolder,
+    promotion: Promotion | None,
+    registry: Path,
+    framework: Literal["torch", "mlx"],
+) -> Op:
+    incumbent = folder.incumbent(framework)
+    if promotion is None:
+        return _load(folder.id, incumbent, "incumbent")
+    path = (registry.parent / promotion.file).resolve()
+    short = promotion.candidate_sha256[:12]
+    if not path.is_file():
+        return _load(folder.id, incumbent, f"incumbent (promoted {short}: file is gone)")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != promotion.candidate_sha256:
+        return _load(folder.id, incumbent, f"incumbent (promoted {short}: file was edited)")
+    return _load(folder.id, path, f"promoted {short}")
