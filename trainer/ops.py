@@ -103,15 +103,12 @@ def resolve(
     for name in overrides:
         if name not in folders:
             raise unknown("op", name, folders)
-    promoted = {
-        p.op: p for p in read_registry(registry) if (p.engine, p.hardware) == (engine, hardware)
-    }
     table = {}
     for name, folder in folders.items():
         if name in overrides:
             table[name] = _forced(name, overrides[name])
         else:
-            table[name] = _automatic(folder, promoted.get(name), registry, framework)
+            table[name] = _load(name, *select(folder, engine, hardware, registry, framework))
     return OpTable(table)
 
 
@@ -132,19 +129,25 @@ def _forced(name: str, path: Path) -> Op:
         ) from error
 
 
-def _automatic(
+def select(
     folder: TargetFolder,
-    promotion: Promotion | None,
-    registry: Path,
-    framework: Literal["torch", "mlx"],
-) -> Op:
+    engine: str,
+    hardware: str,
+    registry: Path = REGISTRY,
+    framework: Literal["torch", "mlx"] = "torch",
+) -> tuple[Path, str]:
+    """The file that a run uses for this op when none is forced, and why. Loads nothing."""
     incumbent = folder.incumbent(framework)
+    key = (folder.id, engine, hardware)
+    promotion = next(
+        (p for p in read_registry(registry) if (p.op, p.engine, p.hardware) == key), None
+    )
     if promotion is None:
-        return _load(folder.id, incumbent, "incumbent")
+        return incumbent, "incumbent"
     path = (registry.parent / promotion.file).resolve()
     short = promotion.candidate_sha256[:12]
     if not path.is_file():
-        return _load(folder.id, incumbent, f"incumbent (promoted {short}: file is gone)")
+        return incumbent, f"incumbent (promoted {short}: file is gone)"
     if hashlib.sha256(path.read_bytes()).hexdigest() != promotion.candidate_sha256:
-        return _load(folder.id, incumbent, f"incumbent (promoted {short}: file was edited)")
-    return _load(folder.id, path, f"promoted {short}")
+        return incumbent, f"incumbent (promoted {short}: file was edited)"
+    return path, f"promoted {short}"

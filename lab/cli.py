@@ -1,0 +1,341 @@
+"""The command line: each command parses, makes one call and renders.
+
+    kernel-lab [--engine auto|cuda|mps|cpu] [--results DIR] [--ledger FILE] VERB …
+
+Data goes to stdout, progress to stderr; every command takes --json. Exit codes: 0 done, 1 your
+candidate (a verdict of hold or reject included), 2 your command, 3 the lab or machine, 130 Ctrl-C.
+Imports nothing heavy until a command needs it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lab import render
+from lab.cli_ledger import ledger
+from lab.commandline import PATH, Commands, command, leave
+from lab.errors import CommandError
+
+if TYPE_CHECKING:
+    from lab.context import Lab
+    from lab.records import Profiled
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--engine", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
+@click.option("--results", type=PATH, help="Folder of results. [default: results]")
+@click.option("--ledger", type=PATH, help="The ledger. [default: RESULTS/ledger.jsonl]")
+@click.option("--registry", type=PATH, help="Promotions. [default: trainer/promoted.toml]")
+@click.version_option(package_name="kernel-lab")
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    engine: str,
+    results: Path | None,
+    ledger: Path | None,
+    registry: Path | None,
+) -> None:
+    """Find the op that costs a trainer the most, write a faster one, prove it, promote it.
+
+    profile → open → verify → bench → ab → gate → promote. Start with: kernel-lab tour
+    """
+    from lab.context import Lab
+    from lab.places import places
+
+    ctx.obj = Lab(places(results, ledger, registry), engine)
+
+
+@command(cli)
+@click.option("--fresh", is_flag=True, help="Start over instead of going on.")
+@click.option("--promote", is_flag=True, help="If the verdict allows it, promote in the checkout.")
+def tour(lab: Lab, fresh: bool, promote: bool, as_json: bool) -> None:
+    """The main job on an embedded default: under three minutes, ends with a verdict."""
+    from lab.tour import run
+
+    with render.progress() as progress:
+        ended = run(lab, fresh=fresh, promote=promote, progress=progress, say=render.note)
+    render.show(ended, as_json)
+
+
+@command(cli)
+def doctor(lab: Lab, as_json: bool) -> None:
+    """What this machine can do, what is missing and how to get it."""
+    from lab.doctor import examine
+
+    health = examine(lab)
+    render.show(health, as_json)
+    leave(0 if health.works else 3)
+
+
+@command(cli)
+def targets(lab: Lab, as_json: bool) -> None:
+    """The ops that can be replaced."""
+    from lab.orchestrate import catalogue
+
+    render.show(catalogue(), as_json)
+
+
+@command(cli)
+@click.option("--preset", help="Which model. [default: by engine]")
+@click.option("--data", default="stdlib", show_default=True, help="Which data set.")
+@click.option("--steps", default=8, show_default=True, help="Steps to trace.")
+@click.option("--top-k", type=int, help="Print only the first K rows.")
+@click.option("--output", type=PATH, help="Also write the profile to this JSON file.")
+def profile(
+    lab: Lab,
+    preset: str | None,
+    data: str,
+    steps: int,
+    top_k: int | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Hot ops of the trainer, measured: share, ceiling, roofline, what to attack first."""
+    from lab.stages import profile as measure
+
+    with render.progress() as progress:
+        found = measure(lab, preset, data, steps, output, progress)
+    render.show(_top(found, top_k), as_json)
+
+
+@command(cli, name="open")
+@click.argument("target")
+@click.option("--language", default="torch", show_default=True, help="What to write it in.")
+@click.option("--workspace", type=PATH, help="Folder. [default: RESULTS/workspaces/NAME]")
+@click.option("--preset", help="Whose shapes count. [default: by engine]")
+@click.option("--candidate", type=PATH, help="Start from this file instead of the target's own.")
+def open_(
+    lab: Lab,
+    target: str,
+    language: str,
+    workspace: Path | None,
+    preset: str | None,
+    candidate: Path | None,
+    as_json: bool,
+) -> None:
+    """A workspace for TARGET: a folder with one candidate and its sealed task."""
+    _open(lab, as_json, target, language, workspace, preset, candidate)
+
+
+@command(cli)
+@click.option("--target", required=True)
+@click.option("--language", default="torch", show_default=True, help="What to write it in.")
+@click.option("--workspace", type=PATH, required=True)
+def init(lab: Lab, target: str, language: str, workspace: Path, as_json: bool) -> None:
+    """The same as open TARGET --workspace DIR."""
+    _open(lab, as_json, target, language, workspace, None, None)
+
+
+@command(cli)
+@click.option("--profile", "source", type=PATH, required=True, help="A file that profile wrote.")
+@click.option("--rank", default=1, show_default=True, help="Which of its targets.")
+@click.option("--language", default="torch", show_default=True, help="What to write it in.")
+@click.option("--workspace", type=PATH, required=True)
+def extract(
+    lab: Lab, source: Path, rank: int, language: str, workspace: Path, as_json: bool
+) -> None:
+    """A workspace for the target at a rank of a profile."""
+    from lab.profiling import load
+
+    profiled = load(source)
+    ranked = [op.op for op in profiled.ops if op.target]
+    if not 1 <= rank <= len(ranked):
+        raise CommandError(f"--rank {rank}: {source} has {len(ranked)} targets", f"{ranked}")
+    _open(lab, as_json, ranked[rank - 1], language, workspace, profiled.preset, None)
+
+
+@command(cli)
+@click.option("--profile", "source", type=PATH, help="A file that profile wrote. [default: newest]")
+@click.option("--workspace-root", type=PATH, help="Where. [default: RESULTS/workspaces]")
+@click.option("--agent", help="Run this shell command in each workspace, then verify and bench.")
+def orchestrate(
+    lab: Lab, source: Path | None, workspace_root: Path | None, agent: str | None, as_json: bool
+) -> None:
+    """Open or resume the workspaces worth working on and say the next step of each."""
+    from lab.orchestrate import plan
+
+    root = workspace_root.resolve() if workspace_root else None
+    made = plan(lab, _profile(lab, source), root)
+    if agent:
+        for step in made.steps:
+            _run_agent(lab, agent, Path(step.folder))
+        made = plan(lab, _profile(lab, source), root)
+    render.show(made, as_json)
+
+
+@command(cli)
+@click.argument("workspace")
+def verify(lab: Lab, workspace: str, as_json: bool) -> None:
+    """Is the candidate correct, in every case, type and gradient?"""
+    from lab import stages
+    from lab.records import Failed
+
+    with render.progress() as progress:
+        record = stages.verify(lab, lab.workspace(workspace), progress)
+    render.show(record, as_json)
+    leave(1 if isinstance(record.outcome, Failed) else 0)
+
+
+@command(cli)
+@click.argument("workspace")
+def bench(lab: Lab, workspace: str, as_json: bool) -> None:
+    """Is it faster than the incumbent, at the shapes of training?"""
+    from lab import stages
+    from lab.records import Measured
+
+    with render.progress() as progress:
+        record = stages.bench(lab, lab.workspace(workspace), progress)
+    render.show(record, as_json)
+    leave(0 if isinstance(record.outcome, Measured) else 1)
+
+
+@command(cli)
+@click.argument("workspace")
+@click.option("--pairs", default=8, show_default=True, help="At most; looks are after 3, 5, 8.")
+@click.option("--preset", help="What to train. [default: the workspace's]")
+@click.option("--data", default="stdlib", show_default=True, help="Which data set.")
+@click.option("--steps", default=40, show_default=True, help="Optimizer steps of every run.")
+@click.option("--eval-tokens", default="cheap", show_default=True, help="A rung or a number.")
+def ab(
+    lab: Lab,
+    workspace: str,
+    pairs: int,
+    preset: str | None,
+    data: str,
+    steps: int,
+    eval_tokens: str,
+    as_json: bool,
+) -> None:
+    """Does training gain? Paired runs on step time and val_bpb."""
+    from lab import stages
+    from lab.records import Compared
+
+    space = lab.workspace(workspace)
+    settings = stages.ab_settings(lab, space, preset, data, steps, eval_tokens)
+    with render.progress() as progress:
+        record = stages.ab(lab, space, settings, pairs=pairs, progress=progress)
+    render.show(record, as_json)
+    leave(0 if isinstance(record.outcome, Compared) else 1)
+
+
+@command(cli)
+@click.argument("workspace")
+def gate(lab: Lab, workspace: str, as_json: bool) -> None:
+    """The verdict on the evidence, with every reason."""
+    _gate(lab, workspace, as_json)
+
+
+@command(cli, name="promotion-check")
+@click.argument("workspace")
+def promotion_check(lab: Lab, workspace: str, as_json: bool) -> None:
+    """The same as gate."""
+    _gate(lab, workspace, as_json)
+
+
+@command(cli)
+@click.argument("workspace")
+def promote(lab: Lab, workspace: str, as_json: bool) -> None:
+    """Make the candidate the incumbent, if the gate lets it in."""
+    from lab.promote import promote as enter
+    from lab.stages import gate as judge
+
+    space = lab.workspace(workspace)
+    render.show(enter(lab, space, judge(lab, space)), as_json)
+
+
+@command(cli)
+@click.argument("target")
+@click.option("--why", default="", help="Kept in the ledger.")
+def demote(lab: Lab, target: str, why: str, as_json: bool) -> None:
+    """Take a promotion back, on this engine and hardware."""
+    from lab.promote import demote as take_back
+
+    render.show(take_back(lab, target, why), as_json)
+
+
+@command(cli)
+def status(lab: Lab, as_json: bool) -> None:
+    """Where every target stands."""
+    from lab.orchestrate import status as read
+
+    render.show(read(lab), as_json)
+
+
+@command(cli)
+@click.option("--output", type=PATH, help="Folder. [default: RESULTS/report]")
+def report(lab: Lab, output: Path | None, as_json: bool) -> None:
+    """report.html, progress.png and results.tsv, all derived from the ledger."""
+    from lab.report import write_report
+
+    made = write_report(list(lab.ledger.read()), (output or lab.places.report).resolve())
+    render.show(made, as_json)
+
+
+def _open(
+    lab: Lab,
+    as_json: bool,
+    target: str,
+    language: str,
+    folder: Path | None,
+    preset: str | None,
+    candidate: Path | None,
+) -> None:
+    from lab import stages
+
+    workspace, record = stages.open_workspace(
+        lab, target, language=language, folder=folder, preset=preset, candidate=candidate
+    )
+    render.show(record, as_json)
+    render.note(f"{workspace.folder}\nNext: read TASK.md, then: kernel-lab verify {workspace.name}")
+
+
+def _gate(lab: Lab, workspace: str, as_json: bool) -> None:
+    from lab import stages
+
+    record = stages.gate(lab, lab.workspace(workspace))
+    render.show(record, as_json)
+    leave(0 if record.verdict.decision == "promote" else 1)
+
+
+def _top(profiled: Profiled, top_k: int | None) -> Profiled:
+    import msgspec
+
+    return msgspec.structs.replace(profiled, ops=profiled.ops[:top_k])
+
+
+def _profile(lab: Lab, source: Path | None) -> Profiled:
+    from lab.context import latest_profile
+    from lab.profiling import load
+
+    found = load(source) if source else latest_profile(lab, lab.engine)
+    if found is None:
+        raise CommandError(
+            f"no profile of engine {lab.engine} yet", "Run: kernel-lab profile, or name --profile."
+        )
+    return found
+
+
+def _run_agent(lab: Lab, agent: str, folder: Path) -> None:
+    """Runs the agent's command in a workspace, then what the lab can do by itself."""
+    from lab.orchestrate import advance
+
+    render.note(f"{folder.name}: {agent}")
+    finished = subprocess.run(shlex.split(agent), cwd=folder, stdout=sys.stderr)
+    if finished.returncode != 0:
+        render.note(f"{folder.name}: the agent ended with {finished.returncode}")
+    with render.progress() as progress:
+        advance(lab, lab.workspace(str(folder)), progress)
+
+
+cli.add_command(ledger)
+
+
+def main() -> None:
+    """The entry point of `kernel-lab`."""
+    cli(prog_name="kernel-lab")

@@ -1,0 +1,165 @@
+"""One lab as the commands see it: its places, its engine, and the questions that every stage asks.
+
+Which target, which cases, which evidence counts, which file is the incumbent today. Asks; writes
+nothing and runs no candidate code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lab import workspace as workspaces
+from lab.errors import CommandError, unknown
+from lab.ledger import Ledger
+from lab.places import Places
+from lab.records import Profiled
+from lab.workspace import Candidate, Seal, Workspace
+
+if TYPE_CHECKING:
+    from kernels.spec import Case, TargetFolder
+    from lab.gate import Evidence, Policy
+
+LANGUAGES = ("torch",)
+DEFAULT_PRESET = {"cpu": "tour", "mps": "m5-small", "cuda": "upstream"}
+"""What `profile`, `open` and `ab` train when no --preset is given."""
+DEFAULT_VOCAB = 8192
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: its places and its engine, resolved when first needed."""
+
+    places: Places
+    engine_asked: str = "auto"
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The lab's ledger."""
+        return Ledger(self.places.ledger)
+
+    @cached_property
+    def engine(self) -> str:
+        """`auto` resolved to what is here."""
+        from trainer.hardware import resolve_engine
+
+        return resolve_engine(self.engine_asked).value
+
+    def preset(self, given: str | None) -> str:
+        """The preset given, checked, or the engine's default."""
+        from trainer.config import preset
+
+        name = given or DEFAULT_PRESET[self.engine]
+        preset(name)
+        return name
+
+    def workspace(self, name: str) -> Workspace:
+        """The workspace of that folder or short name, its seal checked."""
+        return workspaces.load(workspaces.find(name, self.places.workspaces), self.ledger)
+
+
+def target_folder(target: str) -> TargetFolder:
+    """The target of that id, or a `CommandError` with the nearest name and the list."""
+    from kernels.spec import discover
+
+    folders = discover()
+    if target not in folders:
+        raise unknown("target", target, folders)
+    return folders[target]
+
+
+def cases_of(seal: Seal) -> tuple[Case, ...]:
+    """The cases of a workspace: the training shapes of its preset, then the odd ones."""
+    from trainer.config import preset, training_shape
+
+    shape = training_shape(preset(seal.preset), seal.vocab)
+    return target_folder(seal.target).target.cases(shape)
+
+
+def policy_sha256(policy: Policy) -> str:
+    """Hash of a policy's canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()
+
+
+def latest_profile(lab: Lab, engine: str) -> Profiled | None:
+    """The newest profile of `engine` in the ledger."""
+    found = None
+    for record in lab.ledger.find(kind="profiled"):
+        if isinstance(record, Profiled) and record.engine == engine:
+            found = record
+    return found
+
+
+def evidence(lab: Lab, workspace: Workspace, stored: Candidate) -> Evidence:
+    """The records that count for this candidate, harness, target and machine, today."""
+    from lab import gate as rules
+    from lab.harness import harness_sha256
+    from lab.machine import fingerprint
+
+    seal = workspace.seal
+    machine = fingerprint(seal.engine)
+    return rules.collect(
+        lab.ledger.read(),
+        candidate_sha256=stored.sha256,
+        harness_sha256=harness_sha256(),
+        target_sha256=target_folder(seal.target).sha256,
+        engine=seal.engine,
+        hardware=machine.hardware,
+        frameworks=machine.frameworks,
+        incumbent_sha256=incumbent_sha256(lab, seal),
+    )
+
+
+def incumbent_file(lab: Lab, seal: Seal) -> Path:
+    """The file of the op that a training run would use today on this engine and hardware.
+
+    Reads the registry as the trainer does; loads nothing.
+    """
+    from trainer.hardware import hardware_key
+    from trainer.ops import select
+
+    folder = target_folder(seal.target)
+    return select(folder, seal.engine, hardware_key(seal.engine), lab.places.registry)[0]
+
+
+def incumbent_sha256(lab: Lab, seal: Seal) -> str:
+    """Hash of that file."""
+    return hashlib.sha256(incumbent_file(lab, seal).read_bytes()).hexdigest()
+
+
+def subject(lab: Lab, workspace: Workspace) -> tuple[TargetFolder, Candidate]:
+    """The target and the stored candidate of a workspace.
+
+    Raises `CommandError` if the target itself changed since the workspace was opened.
+    """
+    folder = target_folder(workspace.seal.target)
+    if folder.sha256 != workspace.seal.target_sha256:
+        raise CommandError(
+            f"the target {folder.id} changed since {workspace.name} was opened",
+            "Open a new workspace on it: "
+            f"kernel-lab open {folder.id} --candidate {workspace.candidate_file}",
+        )
+    return folder, workspaces.store(workspace.candidate_file, lab.places.candidates)
+
+
+def about(workspace: Workspace, folder: TargetFolder, stored: Candidate) -> dict[str, Any]:
+    """The fields that every record about a candidate has."""
+    from lab.harness import harness_sha256
+    from lab.machine import fingerprint
+
+    seal = workspace.seal
+    return {
+        "machine": fingerprint(seal.engine),
+        "target": seal.target,
+        "engine": seal.engine,
+        "language": seal.language,
+        "workspace": workspace.name,
+        "candidate_sha256": stored.sha256,
+        "harness_sha256": harness_sha256(),
+        "target_sha256": folder.sha256,
+    }

@@ -1,0 +1,305 @@
+"""Every record and answer as text: what `lab.render.show` prints when no --json is given.
+
+`describe` takes a value and returns strings and rich renderables, in order. Pure; prints nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+from lab import records as r
+from lab.doctor import Health
+from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
+
+
+def ratio(interval: r.Interval) -> str:
+    """`1.31x [1.27, 1.35]`."""
+    return f"{interval.point:.3f}x [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Any:
+    """A table whose headings starting with `>` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        right = heading.startswith(">")
+        made.add_column(heading.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
+@singledispatch
+def describe(value: object) -> list[Any]:
+    """What `show` prints for a value: strings and rich renderables, in order."""
+    return [_plain(str(value))]
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+@describe.register
+def _(value: tuple) -> list[Any]:
+    return [part for item in value for part in describe(item)]
+
+
+@describe.register
+def _(value: r.Profiled) -> list[Any]:
+    rows = [
+        [
+            str(rank),
+            op.op,
+            "yes" if op.target else "",
+            f"{op.share:.1%}",
+            str(op.calls),
+            f"{op.time_ms:.2f}",
+            f"{op.forward_ms:.2f}",
+            f"{op.backward_ms:.2f}",
+            f"{op.bytes_moved / 1e6:.1f}",
+            f"{op.flops / 1e9:.2f}",
+            f"{op.roofline_ms:.2f}",
+            f"{op.ceiling_removed:.3f}x",
+            f"{op.ceiling_roofline:.3f}x",
+        ]
+        for rank, op in enumerate(value.ops, 1)
+    ]
+    steps = sorted(value.step_ms)
+    headings = (
+        *(">#", "op", "target", ">share", ">calls", ">ms", ">forward", ">backward", ">MB"),
+        *(">GFLOP", ">roofline ms", ">if gone", ">at roofline"),
+    )
+    return [
+        _plain(
+            f"{value.preset} on {value.engine} ({value.machine.hardware}): a step takes "
+            f"{steps[len(steps) // 2]:.1f} ms (median of {len(steps)}); named ops cover "
+            f"{value.covered:.1%}. Measured here: {value.bandwidth_gb_s:.1f} GB/s, "
+            f"{value.peak_gflop_s:.0f} GFLOP/s."
+        ),
+        table(headings, rows),
+    ]
+
+
+@describe.register
+def _(value: r.Opened) -> list[Any]:
+    return [_plain(f"opened {value.workspace} (candidate {value.candidate_sha256[:12]})")]
+
+
+def _failed(value: r.Failed, stage: str) -> list[Any]:
+    where = f" ({value.case}, {value.dtype})" if value.case else ""
+    return [_plain(f"{stage}: FAILED: {value.reason}{where}\n  {value.detail}")]
+
+
+@describe.register
+def _(value: r.Verified) -> list[Any]:
+    outcome = value.outcome
+    if isinstance(outcome, r.Failed):
+        return _failed(outcome, "verify")
+    worst: dict[tuple[str, str], r.TensorCheck] = {}
+    for check in outcome.checks:
+        key = (check.tensor, check.dtype)
+        if key not in worst or _used(check) > _used(worst[key]):
+            worst[key] = check
+    rows = [
+        [
+            tensor,
+            dtype,
+            c.case,
+            f"{c.max_error:.2e}",
+            f"{c.allowed_max:.2e}",
+            f"{c.incumbent_max:.2e}",
+            f"{_used(c):.0%}",
+        ]
+        for (tensor, dtype), c in worst.items()
+    ]
+    cases = len({c.case for c in outcome.checks})
+    return [
+        _plain(
+            f"verify: passed, {cases} cases, {len(outcome.checks)} tensors; candidate "
+            f"{value.candidate_sha256[:12]}, sandbox {value.isolation}"
+            + ("" if outcome.deterministic else "; not deterministic")
+        ),
+        table(
+            ("tensor", "type", "worst case", ">error", ">allowed", ">incumbent's", ">of allowed"),
+            rows,
+        ),
+    ]
+
+
+def _used(check: r.TensorCheck) -> float:
+    """The larger share that a check uses of what it is allowed; 1 is the limit."""
+    pairs = ((check.max_error, check.allowed_max), (check.rms_error, check.allowed_rms))
+    return max((error / allowed if allowed else 0.0) for error, allowed in pairs)
+
+
+@describe.register
+def _(value: r.Benched) -> list[Any]:
+    outcome = value.outcome
+    if isinstance(outcome, r.Failed):
+        return _failed(outcome, "bench")
+    rows = [
+        [
+            c.case,
+            c.dtype,
+            f"{_median(c.incumbent_ms):.3f}",
+            f"{_median(c.candidate_ms):.3f}",
+            ratio(c.speedup),
+            str(len(c.candidate_ms)),
+            f"{c.floor_ms:.3f}",
+        ]
+        for c in outcome.cases
+    ]
+    shown = table(
+        ("case", "type", ">incumbent ms", ">candidate ms", "speed-up", ">blocks", ">floor ms"), rows
+    )
+    if isinstance(outcome, r.Quarantined):
+        return [_plain(f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"), shown]
+    return [
+        _plain(
+            f"bench: {ratio(outcome.speedup)} against the incumbent; the control (incumbent "
+            f"against itself) {ratio(outcome.control)}"
+        ),
+        shown,
+    ]
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+@describe.register
+def _(value: r.Tried) -> list[Any]:
+    outcome = value.outcome
+    rows = [
+        [
+            str(i),
+            p.order,
+            f"{p.incumbent.step_ms:.2f}",
+            f"{p.candidate.step_ms:.2f}",
+            f"{p.incumbent.step_ms / p.candidate.step_ms:.3f}x",
+            f"{p.incumbent.val_bpb:.6f}",
+            f"{p.candidate.val_bpb:.6f}",
+            f"{p.candidate.val_bpb - p.incumbent.val_bpb:+.6f}",
+        ]
+        for i, p in enumerate(outcome.pairs, 1)
+    ]
+    headings = (
+        *(">pair", "order", ">incumbent ms", ">candidate ms", ">speed-up"),
+        *(">incumbent bpb", ">candidate bpb", ">difference"),
+    )
+    shown = table(headings, rows)
+    if isinstance(outcome, r.Broken):
+        return [_plain(f"ab: BROKEN: {outcome.reason}\n  {outcome.detail}"), shown]
+    bpb = outcome.val_bpb
+    return [
+        _plain(
+            f"ab: step time {ratio(outcome.speedup)} over {len(outcome.pairs)} pairs of "
+            f"{outcome.steps} steps; val_bpb {bpb.point:+.6f} [{bpb.low:+.6f}, {bpb.high:+.6f}]"
+        ),
+        shown,
+    ]
+
+
+@describe.register
+def _(value: r.Judged) -> list[Any]:
+    rows = [["yes" if x.holds else "NO", x.rule, x.detail] for x in value.verdict.reasons]
+    return [
+        _plain(f"verdict on {value.candidate_sha256[:12]}: {value.verdict.decision.upper()}"),
+        table(("holds", "rule", "evidence"), rows),
+    ]
+
+
+@describe.register
+def _(value: r.Promoted) -> list[Any]:
+    return [
+        _plain(
+            f"promoted {value.candidate_sha256[:12]}: {value.target} on {value.engine}, "
+            f"{value.machine.hardware}\n  {value.file}\n  The next training run uses it. "
+            f"Take it back with: kernel-lab demote {value.target}"
+        )
+    ]
+
+
+@describe.register
+def _(value: r.Demoted) -> list[Any]:
+    return [_plain(f"demoted {value.candidate_sha256[:12]}: {value.target} on {value.engine}")]
+
+
+@describe.register
+def _(value: Plan) -> list[Any]:
+    rows = [[str(i), *_step_cells(step)] for i, step in enumerate(value.steps, 1)]
+    parts = [table((">#", "target", ">share", ">ceiling", "next", "command", "why"), rows)]
+    if value.left_alone:
+        parts.append(_plain("left alone: " + "; ".join(value.left_alone)))
+    return parts
+
+
+def _step_cells(step: Step) -> list[str]:
+    return [step.target, *_worth(step), step.stage, step.command, step.why]
+
+
+def _worth(value: Step | Standing) -> list[str]:
+    share = f"{value.share:.1%}" if value.share is not None else "-"
+    ceiling = f"{value.ceiling:.3f}x" if value.ceiling is not None else "-"
+    return [share, ceiling]
+
+
+@describe.register
+def _(value: Standing) -> list[Any]:
+    return [_plain(f"{value.target}: {value.incumbent}")]
+
+
+@describe.register
+def _(value: Status) -> list[Any]:
+    rows = [
+        [s.target, *_worth(s), s.incumbent, *cells]
+        for s in value.targets
+        for cells in (
+            [[w.workspace, w.stage, w.why] for w in s.workspaces]
+            or [["-", "open", f"kernel-lab open {s.target}"]]
+        )
+    ]
+    headings = ("target", ">share", ">ceiling", "runs today", "workspace", "next", "why")
+    return [
+        _plain(f"engine {value.engine} on {value.hardware}; {value.records} records"),
+        table(headings, rows),
+    ]
+
+
+@describe.register
+def _(value: Catalogue) -> list[Any]:
+    rows = [[t.signature, ", ".join(t.languages), t.summary] for t in value.targets]
+    return [table(("target", "starts in", "what it is"), rows)]
+
+
+@describe.register
+def _(value: Health) -> list[Any]:
+    rows = [["ok" if c.ok else "--", c.name, c.detail, c.fix] for c in value.checks]
+    return [table(("", "what", "found", "how to get it"), rows)]
+
+
+def line(record: r.Line) -> str:
+    """One record in one line: when, kind, what about, what came out."""
+    kind = type(record).__struct_config__.tag
+    words = [record.time_utc[:19], f"{kind:<9}"]
+    if isinstance(record, r.About):
+        words += [record.workspace, record.candidate_sha256[:12]]
+    outcome = getattr(record, "outcome", None)
+    if outcome is not None:
+        words.append(str(type(outcome).__struct_config__.tag))
+    if isinstance(outcome, r.Failed | r.Quarantined | r.Broken):
+        words.append(outcome.reason)
+    if isinstance(outcome, r.Measured | r.Compared):
+        words.append(ratio(outcome.speedup))
+    if isinstance(record, r.Judged):
+        words.append(record.verdict.decision)
+    if isinstance(record, r.Demoted):
+        words += [record.target, record.candidate_sha256[:12], record.why]
+    return " ".join(words)

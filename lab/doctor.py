@@ -1,0 +1,161 @@
+"""What this machine can do, what is missing, and how to get it. Looks; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from lab.context import Lab
+from lab.errors import LabError
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked for. `required` ones make `doctor` exit 3 when they are missing."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    required: bool = False
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was looked for."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether everything that the lab cannot do without is there."""
+        return all(check.ok for check in self.checks if check.required)
+
+
+def examine(lab: Lab) -> Health:
+    """Looks at everything. Takes a few seconds: the sandbox is really tried."""
+    return Health(
+        checks=(
+            _machine(),
+            *_engines(),
+            _sandbox(),
+            _compiler(),
+            _data(),
+            *_folders(lab),
+            _ledger(lab),
+            *_profilers(),
+        )
+    )
+
+
+def _machine() -> Check:
+    import psutil
+
+    from trainer.hardware import cpu_model, usable_cores
+
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return Check(
+        name="machine",
+        ok=True,
+        detail=f"{platform.system()} {platform.machine()}, {cpu_model()}, {usable_cores()} cores, "
+        f"{memory_gib:.0f} GiB, Python {platform.python_version()}",
+    )
+
+
+def _engines() -> Iterator[Check]:
+    import torch
+
+    from trainer.errors import EngineError
+    from trainer.hardware import ENGINES, hardware_key, resolve_engine
+
+    for engine in ENGINES:
+        try:
+            resolve_engine(engine)
+        except EngineError as error:
+            yield Check(name=f"engine {engine}", ok=False, detail=error.message, fix=error.hint)
+        else:
+            detail = f"{hardware_key(engine)}, torch {torch.__version__}; tier: device"
+            yield Check(name=f"engine {engine}", ok=True, detail=detail, required=engine == "cpu")
+
+
+def _sandbox() -> Check:
+    from lab.harness import isolation
+
+    found = isolation()
+    good = found != "process"
+    return Check(
+        name="sandbox",
+        ok=good,
+        detail=found if good else "only a child process with limits: it sees the network and disk",
+        fix="" if good else "Install bubblewrap, or allow unprivileged user namespaces.",
+    )
+
+
+def _compiler() -> Check:
+    found = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
+    return Check(
+        name="C++ compiler",
+        ok=found is not None,
+        detail=found or "none: candidates that use torch.compile cannot run on the CPU",
+        fix="" if found else "Install g++ or clang.",
+    )
+
+
+def _data() -> Check:
+    from trainer.data import open_prepared
+
+    from trainer.errors import TrainerError
+
+    try:
+        prepared = open_prepared("stdlib")
+    except TrainerError as error:
+        return Check(name="data", ok=False, detail=error.message, fix=error.hint)
+    return Check(
+        name="data", ok=True, detail=f"stdlib, vocabulary {prepared.vocab}, in {prepared.folder}"
+    )
+
+
+def _folders(lab: Lab) -> Iterator[Check]:
+    folder = lab.places.results
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    writable = os.access(folder, os.W_OK)
+    yield Check(
+        name="results",
+        ok=writable and free_gib > 1,
+        detail=f"{lab.places.results}, {free_gib:.0f} GiB free",
+        fix="" if writable else "Name a folder you may write with --results.",
+        required=True,
+    )
+
+
+def _ledger(lab: Lab) -> Check:
+    if not Path(lab.places.ledger).exists():
+        return Check(name="ledger", ok=True, detail="none yet: the first record starts it")
+    try:
+        report = lab.ledger.verify()
+    except LabError as error:
+        return Check(name="ledger", ok=False, detail=error.message, fix=error.hint, required=True)
+    return Check(
+        name="ledger",
+        ok=report.ok,
+        detail=f"{report.lines} records, chain {'intact' if report.ok else 'BROKEN'}",
+        fix="" if report.ok else "Run: kernel-lab ledger verify",
+        required=True,
+    )
+
+
+def _profilers() -> Iterator[Check]:
+    yield Check(name="profiler torch", ok=True, detail="torch.profiler, used by `profile`")
+    for tool, package in (("nsys", "Nsight Systems"), ("ncu", "Nsight Compute")):
+        path = shutil.which(tool)
+        yield Check(
+            name=f"profiler {tool}",
+            ok=path is not None,
+            detail=path or "not installed; only of use with an NVIDIA GPU",
+            fix="" if path else f"Install NVIDIA {package}.",
+        )

@@ -1,0 +1,149 @@
+"""Stage 4: is a candidate faster than the incumbent, at the shapes that training runs?
+
+    outcome = bench(Path("candidate.py"), folder, cases, engine="cpu", floor_ms=floor)
+
+Times forward and backward together, as training pays for both, in the dtype that training uses on
+the engine. The result is the paired ratio incumbent / candidate with its interval, per case and as
+geometric mean, beside an A/A control of the same session. Timings that cannot be true (below the
+speed of light, clocks that disagree, wrong outputs, a control that is off) come back `Quarantined`,
+with all raw samples and no speed-up to quote as evidence.
+
+What is and is not flushed: on the CPU nothing is. Between two blocks the judge writes and reads
+every slot of all arms, which leaves in the caches what it touched last, the same for every arm; a
+block of many calls touches each slot once. On CUDA a block's slots together are larger than the L2
+cache wherever a call is not too large for more than one slot. Never verifies odd cases: verify does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.errors import CommandError
+from lab.harness.judge import Fault, Patience, Session
+from lab.progress import Progress, silent
+from lab.records import CaseTiming, Failed, Measured, Quarantined
+
+if TYPE_CHECKING:
+    from kernels.spec import Case, TargetFolder
+    from lab.harness.timing import CaseTimes, Pace
+
+TRAINING_DTYPE = {"cuda": "bfloat16", "mps": "float32", "cpu": "float32"}
+CONTROL_MARGIN = 1.02
+"""How far the A/A interval may lie from 1: the least gain that the gate promotes."""
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """`dtype` None: what training uses on the engine. `hide`: folders that no worker may see."""
+
+    dtype: str | None = None
+    pace: Pace | None = None
+    arena_bytes: int = 2**27
+    """Shared memory per arm; a case whose one call needs more gets what it needs."""
+    patience: Patience = field(default_factory=Patience)
+    hide: tuple[Path, ...] = ()
+
+
+def bench(
+    candidate: Path,
+    folder: TargetFolder,
+    cases: Sequence[Case],
+    *,
+    engine: str,
+    incumbent: Path | None = None,
+    floor_ms: Callable[[Case, str], float] | None = None,
+    settings: BenchSettings | None = None,
+    progress: Progress = silent,
+) -> Measured | Quarantined | Failed:
+    """Times the training cases among `cases`. `incumbent` None: the file of the target's folder.
+
+    `floor_ms(case, dtype)` is the least time that a call can take on this machine; None sets no
+    floor. Raises `MachineError` where the incumbent or the machine fails, `CommandError` where no
+    case is a training case.
+    """
+    from lab.harness.timing import ARMS, CaseTimes, Pace, Untrue
+
+    settings = settings or BenchSettings()
+    pace = settings.pace or Pace()
+    dtype = _dtype(folder, engine, settings)
+    todo = [CaseTimes.of(folder, case, dtype, engine) for case in cases if case.purpose == "train"]
+    if not todo:
+        raise CommandError(f"{folder.id} has no training case to time", "Give its training cases.")
+    arena = max(settings.arena_bytes, *(one.layout.slot_bytes for one in todo))
+    files = dict.fromkeys(ARMS, incumbent or folder.incumbent("torch")) | {"candidate": candidate}
+    measured: list[CaseTiming] = []
+    current: CaseTimes | None = None
+    with ThreadPoolExecutor(max_workers=len(files)) as pool, ExitStack() as stack:
+        patience, hide = settings.patience, settings.hide
+        sessions = {
+            arm: stack.enter_context(
+                Session(file.read_bytes(), folder.id, engine, arena, patience, hide)
+            )
+            for arm, file in files.items()
+        }
+        try:
+            _prepare(sessions, folder, pool)
+            for current in todo:
+                floor = floor_ms(current.case, dtype) if floor_ms else 0.0
+                current.measure(sessions, arena, pace, progress)
+                measured.append(current.timing(floor))
+                current.believe(floor)
+        except Fault as fault:
+            return _failed(fault, current)
+        except Untrue as untrue:
+            return Quarantined(reason=untrue.reason, detail=untrue.detail, cases=tuple(measured))
+    return _outcome(measured)
+
+
+def _dtype(folder: TargetFolder, engine: str, settings: BenchSettings) -> str:
+    dtype = settings.dtype or TRAINING_DTYPE[engine]
+    return dtype if dtype in folder.target.dtypes else folder.target.dtypes[0]
+
+
+def _prepare(
+    sessions: Mapping[str, Session], folder: TargetFolder, pool: ThreadPoolExecutor
+) -> None:
+    """Starts all workers at once, the judge's own torch meanwhile."""
+    from lab.harness.checking import incumbent_blamed
+
+    futures = {arm: pool.submit(session.prepare) for arm, session in sessions.items()}
+    import torch  # noqa: F401
+
+    wait(list(futures.values()))
+    futures.pop("candidate").result()
+    with incumbent_blamed(folder.id):
+        for future in futures.values():
+            future.result()
+
+
+def _failed(fault: Fault, current: CaseTimes | None) -> Failed:
+    if current is None:
+        return Failed(reason=fault.reason, detail=fault.detail)
+    where = f"case {current.case.name}, {current.dtype}"
+    return Failed(
+        reason=fault.reason,
+        detail=f"{where}: {fault.detail}",
+        case=current.case.name,
+        dtype=current.dtype,
+    )
+
+
+def _outcome(measured: Sequence[CaseTiming]) -> Measured | Quarantined:
+    """The geometric mean over cases, unless the A/A says that these clocks cannot be trusted."""
+    from lab.stats import geomean_interval
+
+    speedup = geomean_interval([(case.incumbent_ms, case.candidate_ms) for case in measured])
+    control = geomean_interval([(case.incumbent_ms, case.control_ms) for case in measured])
+    if control.low > CONTROL_MARGIN or control.high < 1 / CONTROL_MARGIN:
+        return Quarantined(
+            reason="control_failed",
+            detail=f"the incumbent against itself came out at {control.point:.3f} "
+            f"[{control.low:.3f}, {control.high:.3f}]: the machine favours one process",
+            cases=tuple(measured),
+        )
+    return Measured(cases=tuple(measured), speedup=speedup, control=control)

@@ -1,0 +1,259 @@
+"""One case in one dtype: several rounds of fresh inputs in the same storage, every answer checked.
+
+Each round writes new content into the very storage of the round before, so an answer that was
+remembered by address, tensor or number of calls is found out. Within a round the first content
+comes back in the last slot, which shows whether the candidate is deterministic. The order of the
+checks is that of records.FailureReason; the first failure ends it with a `Fault`.
+
+The case itself is on trial too: if zeros, a constant or a copy of an input would pass, it proves
+nothing and `MachineError` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lab.errors import MachineError
+from lab.harness import forms, inputs, oracle, tolerances, words
+from lab.harness.forms import Answers
+from lab.harness.inputs import Content, Family, Layout
+from lab.harness.judge import Fault, Session
+from lab.harness.tolerances import Bounds, Distance
+from lab.records import TensorCheck
+
+if TYPE_CHECKING:
+    import torch
+
+    from kernels.spec import Case, TargetFolder
+
+TRAINING_ROUNDS: tuple[tuple[Family, bool], ...] = (
+    ("drawn", True),
+    ("spiked", True),
+    ("drawn", False),
+    ("drawn", True),
+)
+"""(how inputs are drawn, with gradients). Without, it runs under no_grad, as evaluation does."""
+PLAIN_ROUNDS: tuple[tuple[Family, bool], ...] = (
+    ("drawn", False),
+    ("spiked", False),
+    ("drawn", False),
+)
+"""For targets without gradients."""
+HEAVY_BYTES = 2**25
+"""Cases whose slot is larger have one content per round instead of two: the oracle is the cost."""
+PROBES = ("zeros", "constant", "copy")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One tensor of every slot of a round: what was found and what is allowed there."""
+
+    name: str
+    is_gradient: bool
+    found: torch.Tensor
+    within: Sequence[Bounds]
+
+
+@dataclass
+class CaseChecks:
+    """The rounds of one case in one dtype, and what outlives each of them."""
+
+    folder: TargetFolder
+    case: Case
+    dtype: str
+    engine: str
+    layout: Layout
+    deterministic: bool = True
+    _worst: dict[str, tuple[float, TensorCheck]] = field(default_factory=dict)
+    _right: set[bytes] = field(default_factory=set)
+    """Digests of answers that were right in earlier rounds, for other content."""
+    _unrefuted: set[str] = field(default_factory=lambda: set(PROBES))
+    _constants: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: TargetFolder, case: Case, dtype: str, engine: str) -> CaseChecks:
+        """Nothing checked yet."""
+        return cls(folder, case, dtype, engine, Layout.of(folder.target, case, dtype))
+
+    @property
+    def checks(self) -> tuple[TensorCheck, ...]:
+        """For each tensor the check that came nearest to its bounds, or passed them."""
+        return tuple(check for _, check in self._worst.values())
+
+    @property
+    def slots(self) -> int:
+        """Calls per round; the last repeats the first."""
+        return 2 if self.layout.slot_bytes > HEAVY_BYTES else 3
+
+    def run(self, candidate: Session, incumbent: Session, pool: Executor) -> None:
+        """All rounds. Raises `Fault` for the candidate, `MachineError` for everything else."""
+        candidate.arrange(self.layout, self.slots)
+        with incumbent_blamed(self.folder.id):
+            incumbent.arrange(self.layout, self.slots)
+        random = inputs.generator()
+        rounds = TRAINING_ROUNDS if self.layout.differentiable else PLAIN_ROUNDS
+        for family, differentiate in rounds:
+            contents = [
+                inputs.draw(self.folder.target, self.case, self.dtype, random, family)
+                for _ in range(self.slots - 1)
+            ]
+            self._round(contents, differentiate, candidate, incumbent, pool)
+        if self._unrefuted:
+            raise MachineError(
+                f"{self.folder.id}, case {self.case.name}, {self.dtype}: "
+                f"{', '.join(sorted(self._unrefuted))} would pass, so the case proves nothing",
+                f"Change the case in {self.folder.path / 'target.py'}.",
+            )
+
+    def _round(
+        self,
+        contents: Sequence[Content],
+        differentiate: bool,
+        candidate: Session,
+        incumbent: Session,
+        pool: Executor,
+    ) -> None:
+        packed = [inputs.pack(self.layout, content) for content in contents]
+        written = [*packed, packed[0]]
+        theirs = pool.submit(forms.exchange, incumbent, written, differentiate)
+        ours = pool.submit(forms.exchange, candidate, written, differentiate)
+        expected = [oracle.evaluate(self.folder, content) for content in contents]
+        wait([ours, theirs])
+        answers = ours.result()
+        with incumbent_blamed(self.folder.id):
+            honest = theirs.result()
+            forms.check_outputs(honest, self.layout, self.engine)
+            forms.check_inputs(honest, self.layout, written)
+            if differentiate:
+                forms.check_gradients(honest, self.layout, self.engine)
+
+        forms.check_outputs(answers, self.layout, self.engine)
+        outputs = self._answered(answers, honest, expected, gradients=False)
+        _check_finite(outputs)
+        forms.check_inputs(answers, self.layout, written)
+        self._check_values(outputs)
+        gradients: list[Answered] = []
+        if differentiate:
+            forms.check_gradients(answers, self.layout, self.engine)
+            gradients = self._answered(answers, honest, expected, gradients=True)
+            _check_finite(gradients)
+            self._check_values(gradients)
+        for one in (*outputs, *gradients):
+            self._right.update(digest(tensor) for tensor in one.found)
+            self.deterministic &= digest(one.found[0]) == digest(one.found[-1])
+        self._probe(contents, [*outputs, *gradients])
+
+    def _answered(
+        self,
+        answers: Answers,
+        honest: Answers,
+        expected: Sequence[oracle.Expected],
+        gradients: bool,
+    ) -> list[Answered]:
+        """Outputs or gradients of a round with their bounds, from the incumbent's answers."""
+        layout = self.layout
+        names = layout.gradient_names if gradients else layout.output_names
+        spans = layout.gradients if gradients else layout.outputs
+        found = []
+        for index, (name, span) in enumerate(zip(names, spans, strict=True)):
+            theirs = honest.tensor(span)
+            right = [e.gradients[index] if gradients else e.outputs[index] for e in expected]
+            within = [
+                tolerances.bounds(oracle, theirs[slot], span.dtype)
+                for slot, oracle in enumerate(right)
+            ]
+            within.append(within[0])
+            found.append(Answered(name, gradients, answers.tensor(span), within))
+        return found
+
+    def _check_values(self, tensors: Sequence[Answered]) -> None:
+        """Reasons stale_output, then numeric or gradient."""
+        for one in tensors:
+            distances = [
+                tolerances.distance(found, within)
+                for found, within in zip(one.found, one.within, strict=True)
+            ]
+            for distance, within in zip(distances, one.within, strict=True):
+                self._remember(one.name, distance, within)
+            answers = [digest(found) for found in one.found]
+            right = {d for d, distance in zip(answers, distances, strict=True) if distance.ok}
+            for answer, distance in zip(answers, distances, strict=True):
+                if not distance.ok and answer in right | self._right:
+                    raise Fault("stale_output", words.stale(one.name))
+            for distance, within in zip(distances, one.within, strict=True):
+                if not distance.ok:
+                    detail = words.too_far(one.name, distance, within.dtype)
+                    raise Fault("gradient" if one.is_gradient else "numeric", detail)
+
+    def _remember(self, name: str, distance: Distance, within: Bounds) -> None:
+        if name in self._worst and distance.excess <= self._worst[name][0]:
+            return
+        check = TensorCheck(
+            case=self.case.name,
+            dtype=self.dtype,
+            tensor=name,
+            max_error=distance.max_error,
+            rms_error=distance.rms_error,
+            allowed_max=distance.allowed_max,
+            allowed_rms=distance.allowed_rms,
+            incumbent_max=within.incumbent_max,
+            incumbent_rms=within.incumbent_rms,
+        )
+        self._worst[name] = (distance.excess, check)
+
+    def _probe(self, contents: Sequence[Content], tensors: Sequence[Answered]) -> None:
+        """Strikes off each probe that one tensor's bounds refuse on one content."""
+        import torch
+
+        for slot, content in enumerate(contents):
+            for one in tensors:
+                within = one.within[slot]
+                right = within.oracle
+                constant = self._constants.setdefault(one.name, float(right.mean()))
+                guesses = {
+                    "zeros": [torch.zeros_like(right)],
+                    "constant": [torch.full_like(right, constant)],
+                    "copy": [
+                        t.double().reshape(right.shape)
+                        for t in content.inputs
+                        if t.numel() == right.numel()
+                    ],
+                }
+                for name in sorted(self._unrefuted):
+                    if not any(tolerances.distance(g, within).ok for g in guesses[name]):
+                        self._unrefuted.discard(name)
+                if not self._unrefuted:
+                    return
+
+
+def _check_finite(tensors: Sequence[Answered]) -> None:
+    for one in tensors:
+        for found, within in zip(one.found, one.within, strict=True):
+            place = tolerances.not_finite(found, within)
+            if place is not None:
+                raise Fault("not_finite", words.not_finite(one.name, place))
+
+
+@contextmanager
+def incumbent_blamed(target: str) -> Iterator[None]:
+    """A `Fault` in here is the incumbent's, hence the lab's: it becomes a `MachineError`."""
+    try:
+        yield
+    except Fault as fault:
+        raise MachineError(
+            f"the incumbent of {target} failed: {fault.reason}: {fault.detail}",
+            "Nothing can be judged against it. Mend it, or demote it if it was promoted.",
+        ) from fault
+
+
+def digest(tensor: torch.Tensor) -> bytes:
+    """Of a tensor's bytes."""
+    import torch
+
+    data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
+    return hashlib.blake2b(data, digest_size=16).digest()

@@ -1,0 +1,104 @@
+"""The form of what a call gave back: number, kind, shape, dtype, device; and inputs left alone.
+
+Each check raises `Fault` with its own reason. What is looked at is the worker's description of its
+results (which only counts against it: a description that is too good leads to bytes that are not
+there) and the judge's own copy of the shared memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lab.harness import inputs, words
+from lab.harness.inputs import Layout
+from lab.harness.judge import Fault, Session, Timed
+from lab.harness.protocol import Call, Returned, Span
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one worker gave back in one round: its words on each call, the bytes of all slots."""
+
+    calls: tuple[Call, ...]
+    memory: torch.Tensor
+    timed: Timed
+    fetch_ns: int
+
+    def tensor(self, span: Span) -> torch.Tensor:
+        """One span of all slots, [slots, *shape]."""
+        return inputs.stacked_view(self.memory, span)
+
+
+def exchange(session: Session, written: Sequence[torch.Tensor], differentiate: bool) -> Answers:
+    """Writes, runs, fetches and reads: the same for a check and for a timing."""
+    session.write(written)
+    timed = session.run(len(written), differentiate)
+    start = time.perf_counter_ns()
+    calls = session.fetch(len(written))
+    fetch_ns = time.perf_counter_ns() - start
+    return Answers(calls, session.read(len(written)), timed, fetch_ns)
+
+
+def check_outputs(answers: Answers, layout: Layout, engine: str) -> None:
+    """Reasons arity, not_a_tensor, shape, dtype and device, in this order."""
+    expected = len(layout.outputs)
+    form = "one tensor" if expected == 1 else f"a tuple of {expected} tensors"
+    for call in answers.calls:
+        several = call.container == "several"
+        if several != (expected > 1) or len(call.outputs) != expected:
+            got = f"a tuple or list of {len(call.outputs)}" if several else "one value"
+            raise Fault("arity", f"returned {got}, must return {form}")
+        for name, span, output in zip(
+            layout.output_names, layout.outputs, call.outputs, strict=True
+        ):
+            _check_tensor(name, span, output, engine)
+
+
+def check_gradients(answers: Answers, layout: Layout, engine: str) -> None:
+    """Reason gradient_missing, and those of `check_outputs` for a gradient's form."""
+    for call in answers.calls:
+        if len(call.gradients) != len(layout.gradients):
+            raise Fault("protocol", "another number of gradients than was asked for")
+        for name, span, gradient in zip(
+            layout.gradient_names, layout.gradients, call.gradients, strict=True
+        ):
+            if gradient is None:
+                raise Fault("gradient_missing", words.gradient_missing(name))
+            _check_tensor(name, span, gradient, engine)
+
+
+def check_inputs(answers: Answers, layout: Layout, written: Sequence[torch.Tensor]) -> None:
+    """Reason input_changed, if any given byte differs afterwards, gaps and guards included."""
+    for slot, before in enumerate(written):
+        changed = answers.memory[slot, : layout.given_bytes] != before
+        if bool(changed.any()):
+            offset = int(changed.int().argmax())
+            raise Fault("input_changed", words.input_changed(*_locate(layout, offset)))
+
+
+def _check_tensor(name: str, span: Span, output: Returned, engine: str) -> None:
+    if not output.plain or output.layout != "torch.strided":
+        shown = output.layout if output.plain else output.type
+        raise Fault("not_a_tensor", f"{name} is a {shown}, must be a plain dense torch.Tensor")
+    compared: tuple[tuple[Literal["shape", "dtype", "device"], object, object], ...] = (
+        ("shape", list(output.shape), list(span.shape)),
+        ("dtype", output.dtype, span.dtype),
+        ("device", output.device, engine),
+    )
+    for reason, got, expected in compared:
+        if got != expected:
+            raise Fault(reason, f"{name} has {reason} {got}, must be {expected}")
+
+
+def _locate(layout: Layout, offset: int) -> tuple[str, int]:
+    """The buffer that an offset belongs to (or follows), and the bytes from its first element."""
+    spans = (*layout.arguments, *layout.incoming)
+    before = [(s.offset, n) for s, n in zip(spans, layout.given_names, strict=True)]
+    start, name = max((e for e in before if e[0] <= offset), default=before[0])
+    return name, offset - start

@@ -1,0 +1,19 @@
+"""The identity of the harness: evidence counts only for the harness that produced it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+STATISTICS = FOLDER.parent / "stats.py"
+
+
+def harness_sha256() -> str:
+    """Hash over the names and contents of every file of lab/harness, and of lab/stats.py."""
+    digest = hashlib.sha256()
+    for path in (*sorted(FOLDER.glob("*.py")), STATISTICS):
+        data = path.read_bytes()
+        digest.update(f"{path.name}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,305 @@
+"""Starts one process inside the sandbox. Run by `lab.harness.sandbox` as `python -I -S jail.py`.
+
+Reads its orders (one JSON object) from stdin, so that they stand in no command line. Then
+
+    isolation "namespaces"  this process -> init (pid 1 of new namespaces) -> the sandboxed process
+    isolation "plain"       this process -> the sandboxed process (limits only, or a wrapper's argv)
+
+and reports on the `status` pipe one line: `exited N` (a wait status) or `failed WHY`, the latter
+before anything of the sandboxed program ran. The `lifeline` is a pipe whose other end the judge
+holds: when the judge dies, everything here is killed.
+
+Standard library only; Linux-only parts are behind `isolation`. Never runs anything unsandboxed
+after a step of the isolation failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import glob
+import json
+import os
+import resource
+import select
+import signal
+import stat
+import sys
+from typing import Any, NoReturn
+
+CLONE_FLAGS = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
+"""CLONE_NEWUSER, NEWNS, NEWPID, NEWNET, NEWIPC, NEWUTS (linux/sched.h)."""
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
+SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000
+"""442 on every architecture (the unified table); Linux 5.12 or later."""
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+NOBODY = 65534
+DEVICES = ("null", "zero", "full", "random", "urandom")
+ACCELERATORS = ("nvidia*", "nvidia-caps/*", "dri/*", "kfd", "dxg")
+
+
+class MountAttributes(ctypes.Structure):
+    """`struct mount_attr` of mount_setattr(2)."""
+
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns", ctypes.c_uint64),
+    )
+
+
+def libc_call(name: str, *arguments: Any) -> None:
+    """Calls a C function that returns -1 on failure; raises `OSError` naming it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) == -1:
+        code = ctypes.get_errno()
+        shown = " ".join(os.fsdecode(a) for a in arguments if isinstance(a, bytes))
+        raise OSError(code, f"{name} {shown}: {os.strerror(code)}")
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument."""
+    libc_call("prctl", option, value, 0, 0, 0)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    """mount(2)."""
+    fs = None if kind is None else kind.encode()
+    libc_call("mount", os.fsencode(source), os.fsencode(target), fs, flags, data.encode())
+
+
+def set_attributes(path: str, add: int, remove: int = 0, flags: int = 0) -> None:
+    """mount_setattr(2): adds and removes mount attributes of `path`."""
+    attributes = MountAttributes(add, remove, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    place, at = os.fsencode(path), ctypes.byref(attributes)
+    libc_call("syscall", SYS_MOUNT_SETATTR, AT_FDCWD, place, flags, at, size)
+
+
+# ---- the view of the file system ----------------------------------------------------------------
+
+
+def enter_namespaces() -> None:
+    """New user, mount, network, pid, ipc and host-name namespaces, without any capability outside.
+
+    Root becomes nobody inside, so that a program started there holds no capability either.
+    """
+    user, group = os.geteuid(), os.getegid()
+    libc_call("unshare", CLONE_FLAGS)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user or NOBODY} {user} 1"),
+        ("gid_map", f"{group or NOBODY} {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+
+
+def build_view(view: list[tuple[str, str]]) -> None:
+    """Everything read-only, no device files, `view` applied on top.
+
+    `view` lists (what, path) from the root downwards: `hide` makes it empty, `read` and `write`
+    show the original again inside something hidden, `write` makes it writable, `private` is an
+    empty writable folder in memory.
+    """
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as file:
+        file.write("0")  # no nested user namespaces: they open much of the kernel to an attacker
+    originals = {
+        path: os.open(path, os.O_PATH)
+        for path in [
+            *(path for what, path in view if what in ("read", "write")),
+            *(f"/dev/{name}" for name in DEVICES),
+            *(path for pattern in ACCELERATORS for path in glob.glob(f"/dev/{pattern}")),
+        ]
+    }
+    set_attributes("/", ATTR_NOSUID | ATTR_NODEV, flags=AT_RECURSIVE)
+    build_devices({p: fd for p, fd in originals.items() if p.startswith("/dev/")})
+    for what, path in view:
+        if what in ("hide", "private"):
+            conceal(path)
+        elif what == "write" or not same_file(path, originals[path]):
+            show(path, originals[path])
+    set_attributes("/", ATTR_RDONLY, flags=AT_RECURSIVE)
+    for path in [*(path for what, path in view if what in ("write", "private")), "/dev/shm"]:
+        set_attributes(path, 0, ATTR_RDONLY)
+    for descriptor in originals.values():
+        os.close(descriptor)
+
+
+def build_devices(originals: dict[str, int]) -> None:
+    """A new /dev with harmless devices and accelerators. As root, the old one has the disks."""
+    mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m")
+    for path, descriptor in originals.items():
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            show(path, descriptor)
+            set_attributes(path, 0, ATTR_NODEV)
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
+    os.mkdir("/dev/shm")
+    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=256m")
+
+
+def same_file(path: str, descriptor: int) -> bool:
+    """Whether `path` still shows what the descriptor was opened on."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def conceal(path: str) -> None:
+    """Covers a folder with an empty one, a file with an empty file; nothing there is fine."""
+    if os.path.isdir(path):
+        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=777,size=256m")
+    elif os.path.exists(path):
+        mount("/dev/null", path, None, MS_BIND)
+
+
+def show(path: str, descriptor: int) -> None:
+    """Binds the original onto its own path, making the folders that lead there."""
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.makedirs(path, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
+    mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
+
+
+# ---- processes ----------------------------------------------------------------------------------
+
+
+class Jail:
+    """One run of the orders: starts the process, waits for it, reports how it ended."""
+
+    def __init__(self, orders: dict[str, Any]) -> None:
+        self.orders = orders
+        self.status: int = orders["status"]
+        self.lifeline: int = orders["lifeline"]
+
+    def report(self, text: str) -> None:
+        """One line to the judge; it may be gone."""
+        with contextlib.suppress(OSError):
+            os.write(self.status, (text.replace("\n", " ")[:2000] + "\n").encode())
+
+    def start(self) -> int:
+        """Forks and executes the program; closes what belongs to it here. Returns its pid."""
+        child = os.fork()
+        if child == 0:
+            try:
+                self.execute()
+            except BaseException as error:
+                self.report(f"failed {type(error).__name__}: {error}")
+                os._exit(127)
+        for descriptor in self.orders["keep"]:
+            os.close(descriptor)
+        return child
+
+    def execute(self) -> NoReturn:
+        """In the child: limits, then the program itself."""
+        for name, value in self.orders["limits"].items():
+            kind = getattr(resource, name, None)
+            if kind is not None:
+                _, hard = resource.getrlimit(kind)
+                least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+                resource.setrlimit(kind, (least, least))
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.chdir(self.orders["cwd"])
+        os.execvp(self.orders["argv"][0], self.orders["argv"])
+
+    def run_plain(self) -> None:
+        """The program is a child of this process; what it leaves behind is killed."""
+        if sys.platform == "linux":
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+        child = self.start()
+        status = self.wait(child)
+        self.kill_descendants()
+        if status is not None:
+            self.report(f"exited {status}")
+
+    def run_namespaces(self) -> None:
+        """The program is a child of pid 1 of a new pid namespace, which dies with pid 1."""
+        enter_namespaces()
+        child = os.fork()
+        if child == 0:
+            try:
+                self.be_init()
+            except BaseException as error:
+                self.report(f"failed {type(error).__name__}: {error}")
+            os._exit(0)
+        for descriptor in self.orders["keep"]:
+            os.close(descriptor)
+        if self.wait(child) is None:
+            os.kill(child, signal.SIGKILL)
+
+    def be_init(self) -> None:
+        """As pid 1: builds the view, starts the program, reaps until the program has ended."""
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(self.lifeline)
+        build_view(self.orders["view"])
+        child = self.start()
+        prctl(PR_SET_DUMPABLE, 0)  # the program cannot look into this process or trace it
+        ended, status = os.wait()
+        while ended != child:
+            ended, status = os.wait()
+        self.report(f"exited {status}")
+
+    def wait(self, child: int) -> int | None:
+        """The wait status of `child`, or None if the judge went away first."""
+        awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        while True:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if ended == child:
+                return status
+            if ended:
+                continue
+            ready, _, _ = select.select([self.lifeline, awake], [], [])
+            if self.lifeline in ready:
+                return None
+            os.read(awake, 4096)
+
+    def kill_descendants(self) -> None:
+        """Kills what the program left running; orphans have become children of this process."""
+        pid = os.getpid()
+        try:
+            while True:
+                with open(f"/proc/{pid}/task/{pid}/children") as file:
+                    children = [int(word) for word in file.read().split()]
+                for child in children:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+                os.waitpid(-1, 0)
+        except (OSError, ValueError):  # no child is left, or not Linux: the judge kills the group
+            return
+
+
+def main() -> None:
+    """Reads the orders and follows them."""
+    orders = json.load(sys.stdin)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    jail = Jail(orders)
+    os.set_inheritable(jail.status, False)
+    os.set_inheritable(jail.lifeline, False)
+    try:
+        if sys.platform == "linux":
+            prctl(PR_SET_NO_NEW_PRIVS, 1)
+        if orders["isolation"] == "namespaces":
+            jail.run_namespaces()
+        else:
+            jail.run_plain()
+    except BaseException as error:
+        jail.report(f"failed {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

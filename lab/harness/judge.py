@@ -1,0 +1,318 @@
+"""One worker process as the judge sees it: what it is given, what it answers, how it ends.
+
+    with Session(source, folder.id, engine, limits, arena_bytes) as session:
+        session.prepare(); session.arrange(layout, slots)
+        session.write(slots); session.run(...); calls = session.fetch()
+
+Every way in which a worker can fail becomes a `Fault` with a reason of records.FailureReason. The
+shared memory is read and written with pread and pwrite only, so that nothing a worker does to it
+can crash the judge. Candidate code is never imported here; the source is only copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lab.errors import MachineError
+from lab.harness import protocol, sandbox
+from lab.harness.running import Limits
+from lab.places import ROOT
+from lab.records import FailureReason
+
+if TYPE_CHECKING:
+    import torch
+
+    from lab.harness.inputs import Layout
+
+WORKER = Path(__file__).with_name("worker.py")
+LONGEST_SOURCE = 2**20
+"""Bytes. Larger files are refused unread: nobody writes a megabyte of kernel."""
+LONGEST_READ = 2**24
+SCRATCH_NAME = "candidate.py"
+Answer = TypeVar("Answer", bound=protocol.Message)
+
+
+class Fault(Exception):
+    """What a worker did wrong: a failure reason and one line of detail."""
+
+    def __init__(self, reason: FailureReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = " ".join(detail.split())[:3000]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the judge waits, in seconds, and what a worker may use."""
+
+    start_s: float = 120.0
+    """Importing the framework; several workers start at once."""
+    call_s: float = 120.0
+    """Importing the candidate, and each question after that: a first call may compile."""
+    total_s: float = 1800.0
+    memory_bytes: int = 4 * 2**30
+    """Resident memory of the worker's tree, besides its slots and temporaries of their size."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The clocks of one `run`: the judge's own, and what the worker says."""
+
+    judge_ns: int
+    host_ns: int
+    device_ns: int
+
+
+class Session:
+    """A fresh worker for one implementation, in the sandbox, with its shared memory."""
+
+    def __init__(
+        self,
+        source: bytes,
+        function: str,
+        engine: str,
+        arena_bytes: int,
+        patience: Patience,
+        hide: Sequence[Path] = (),
+    ) -> None:
+        self._function = function
+        self._engine = engine
+        self._patience = patience
+        self._arena_bytes = arena_bytes
+        self._slots = 0
+        self._slot_bytes = 0
+        self._given_bytes = 0
+        self._scratch = tempfile.TemporaryDirectory(
+            prefix="kernel-lab-worker-", ignore_cleanup_errors=True
+        )
+        self._memory = shared_memory(arena_bytes, Path(self._scratch.name).parent)
+        self._process: sandbox.Sandboxed | None = None
+        self._channel: protocol.Channel | None = None
+        # Held while descriptors are in use, so that none is closed, and its number reused, then.
+        self._in_use = threading.RLock()
+        try:
+            self._launch(source, hide)
+        except BaseException:
+            self.close()
+            raise
+
+    def _launch(self, source: bytes, hide: Sequence[Path]) -> None:
+        scratch = Path(self._scratch.name).resolve()
+        self._file = scratch / SCRATCH_NAME
+        self._file.write_bytes(source)
+        self._file.chmod(0o444)
+        to_worker, from_judge = os.pipe()
+        to_judge, from_worker = os.pipe()
+        self._channel = protocol.Channel(to_judge, from_judge)
+        roomy = self._patience.memory_bytes + 12 * self._arena_bytes
+        argv = [sys.executable, "-I", "-B", str(WORKER), str(to_worker), str(from_worker)]
+        try:
+            self._process = sandbox.launch(
+                argv,
+                scratch=scratch,
+                limits=Limits(
+                    wall_s=self._patience.total_s,
+                    memory_bytes=roomy,
+                    # Twice what may be resident: torch asks for more than it touches.
+                    data_bytes=2 * roomy if self._engine == "cpu" else None,
+                    file_bytes=2**30,
+                ),
+                pass_fds=(to_worker, from_worker, self._memory),
+                hide=(ROOT, *hide),
+                readable=(WORKER,),
+            )
+        finally:
+            os.close(to_worker)
+            os.close(from_worker)
+
+    # ---- the questions ---------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Parses the source, starts the framework, imports the candidate."""
+        if self._file.stat().st_size > LONGEST_SOURCE:
+            raise Fault("syntax", f"the file is larger than {LONGEST_SOURCE} bytes")
+        start = protocol.Start(
+            memory=self._memory, memory_bytes=self._arena_bytes, device=self._engine
+        )
+        self._ask(protocol.Parse(path=str(self._file)), protocol.Done, self._patience.start_s)
+        self._ask(start, protocol.Done, self._patience.start_s)
+        self._ask(protocol.Import(function=self._function), protocol.Done)
+        self._freeze()
+
+    def arrange(self, layout: Layout, slots: int) -> None:
+        """Lays out so many slots; their storage stays the same until the next time."""
+        if slots * layout.slot_bytes > self._arena_bytes:
+            raise ValueError(f"{slots} slots of {layout.slot_bytes} bytes do not fit")
+        self._slots, self._slot_bytes = slots, layout.slot_bytes
+        self._given_bytes = layout.given_bytes
+        self._ask(layout.question(slots), protocol.Done)
+        self._freeze()
+
+    def write(self, slots: Sequence[torch.Tensor]) -> None:
+        """Fills the first slots with given bytes and poisons what the worker is to fill."""
+        from lab.harness.inputs import POISON
+
+        poison = memoryview(bytes([POISON]) * (self._slot_bytes - self._given_bytes))
+        with self._in_use:
+            for index, slot in enumerate(slots):
+                offset = index * self._slot_bytes
+                _write_all(self._memory, slot.numpy().data, offset)
+                _write_all(self._memory, poison, offset + self._given_bytes)
+
+    def run(self, slots: int, differentiate: bool) -> Timed:
+        """One call per slot. The judge's clock runs from the question to the answer."""
+        self._ask(protocol.Load(slots=slots), protocol.Done)
+        start = time.perf_counter_ns()
+        ran = self._ask(protocol.Run(slots=slots, differentiate=differentiate), protocol.Ran)
+        return Timed(time.perf_counter_ns() - start, ran.host_ns, ran.device_ns)
+
+    def fetch(self, slots: int) -> tuple[protocol.Call, ...]:
+        """Lets the worker write its results; returns what it says about them."""
+        fetched = self._ask(protocol.Fetch(), protocol.Fetched)
+        self._freeze()
+        if len(fetched.calls) != slots:
+            raise Fault("protocol", f"{len(fetched.calls)} results of {slots} calls")
+        return fetched.calls
+
+    def read(self, slots: int) -> torch.Tensor:
+        """A private copy of the first slots, uint8 [slots, slot_bytes]."""
+        import torch
+
+        found = torch.empty((slots, self._slot_bytes), dtype=torch.uint8)
+        buffer = found.view(-1).numpy().data
+        done = 0
+        with self._in_use:
+            while done < len(buffer):
+                chunk = os.pread(self._memory, min(LONGEST_READ, len(buffer) - done), done)
+                if not chunk:
+                    raise Fault("protocol", "the shared memory was made shorter")
+                buffer[done : done + len(chunk)] = chunk
+                done += len(chunk)
+        return found
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Kills the worker and everything it started, and removes its scratch folder."""
+        if self._process is not None:
+            self._process.kill()
+        with self._in_use:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+            if self._memory >= 0:
+                os.close(self._memory)
+                self._memory = -1
+            self._scratch.cleanup()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ---- within ----------------------------------------------------------------------------------
+
+    def _ask(
+        self, question: protocol.Question, expected: type[Answer], timeout_s: float | None = None
+    ) -> Answer:
+        assert self._process is not None
+        process, patience = self._process, timeout_s or self._patience.call_s
+        try:
+            with self._in_use:
+                if self._channel is None:
+                    raise Fault("exit", "the worker was closed")
+                process.thaw()
+                self._channel.send(question)
+                answer = self._channel.receive(patience, lambda: process.poll() is None)
+        except protocol.Gone:
+            raise self._ended() from None
+        except protocol.Silent:
+            process.kill()
+            reason = self._limit() or Fault(
+                "timeout", f"no answer within {patience:.0f} s; a call must return"
+            )
+            raise reason from None
+        except protocol.Broken as error:
+            process.kill()
+            raise self._limit() or Fault("protocol", str(error)) from None
+        if isinstance(answer, protocol.Refused):
+            if answer.reason == "lab":
+                raise MachineError(f"the worker cannot start: {answer.detail}", "kernel-lab doctor")
+            raise Fault(answer.reason, answer.detail)
+        if not isinstance(answer, expected):
+            process.kill()
+            pair = f"{type(answer).__name__} to {type(question).__name__}"
+            raise Fault("protocol", f"answered {pair}")
+        return answer
+
+    def _freeze(self) -> None:
+        """Stops the worker's whole tree until the next question: it can neither work ahead on
+        inputs that are being written nor disturb the timing of another worker."""
+        assert self._process is not None
+        self._process.freeze()
+
+    def _ended(self) -> Fault:
+        """Why the worker hung up."""
+        assert self._process is not None
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5.0)
+        running = process.poll() is None
+        process.kill()
+        limit = self._limit()
+        if limit:
+            return limit
+        if running:
+            return Fault("protocol", "closed its control channel and ran on")
+        code, said = process.returncode or 0, process.tail()
+        said = f"; it printed: {said}" if said else ""
+        if code < 0:
+            return Fault("crash", f"the worker died of signal {-code}{said}")
+        return Fault("exit", f"the worker ended itself with exit code {code}{said}")
+
+    def _limit(self) -> Fault | None:
+        """The fault of a process that was killed for passing a limit."""
+        assert self._process is not None
+        why = self._process.why
+        if why == "timeout":
+            return Fault("timeout", f"still running after {self._patience.total_s:.0f} s")
+        if why == "memory":
+            return Fault("memory", "used more memory than a worker may")
+        if why == "processes":
+            return Fault("memory", "started more processes than a worker may")
+        if why == "output_flood":
+            return Fault("output_flood", "printed a megabyte or more; remove the prints")
+        return None
+
+
+def shared_memory(size: int, folder: Path) -> int:
+    """A descriptor of `size` bytes that two processes may map; nothing of it is left on disk."""
+    if sys.platform == "linux":
+        import fcntl
+
+        descriptor = os.memfd_create("slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(descriptor, size)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        return descriptor
+    descriptor, name = tempfile.mkstemp(prefix="kernel-lab-slots-", dir=folder)
+    os.unlink(name)
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, offset)
+        data, offset = data[count:], offset + count

@@ -1,0 +1,240 @@
+"""One case, timed: blocks of calls on three fresh workers, interleaved, and every output checked.
+
+The arms are the incumbent, the candidate, and a control, which is the incumbent again: the A/A of
+this very session. A round is one block per arm, in random order, all on the same inputs. Inputs are
+new in every round, in the same storage as before; they are written while the worker is frozen, so
+nothing can be computed ahead. A block's time is the judge's wall clock from question to answer.
+
+The number of calls in a block comes from the incumbent's time alone, and the number of rounds is
+fixed before the first one counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import secrets
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from lab.harness import clocks, forms, inputs, oracle, tolerances, words
+from lab.harness.checking import incumbent_blamed
+from lab.harness.clocks import Block
+from lab.harness.inputs import Content, Layout
+from lab.harness.judge import Fault, Session
+from lab.progress import Progress
+from lab.records import CaseTiming
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from kernels.spec import Case, TargetFolder
+
+ARMS = ("incumbent", "candidate", "control")
+WARM_UP_ROUNDS = 2
+PILOT_CALLS = 5
+LEAST_POOL = 3
+WRONG = ("numeric", "gradient", "not_finite")
+LIGHT = 0.9
+"""A time below this share of the floor is impossible: the floor is itself measured, to some 10%."""
+
+Reason = Literal["faster_than_light", "clock_mismatch", "timed_output_wrong"]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long to measure. A block should be far longer than a wake-up of a process (0.1 ms)."""
+
+    block_ms: float = 30.0
+    most_slots: int = 512
+    rounds: int = 24
+    least_rounds: int = 12
+    budget_s: float = 20.0
+    """Per case; fewer rounds, but never fewer than `least_rounds`, where they take longer."""
+
+
+class Untrue(Exception):
+    """What was measured cannot be believed: a reason of records.Quarantined and one line."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass
+class CaseTimes:
+    """One case, and what is measured of it."""
+
+    folder: TargetFolder
+    case: Case
+    dtype: str
+    engine: str
+    layout: Layout
+    sessions: Mapping[str, Session] = field(default_factory=dict)
+    calls: int = 0
+    blocks: dict[str, list[Block]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    _agreements: dict[str, tolerances.Agreement] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: TargetFolder, case: Case, dtype: str, engine: str) -> CaseTimes:
+        """Nothing measured yet."""
+        return cls(folder, case, dtype, engine, Layout.of(folder.target, case, dtype))
+
+    def measure(
+        self, sessions: Mapping[str, Session], arena_bytes: int, pace: Pace, progress: Progress
+    ) -> None:
+        """Warms up, then times. Raises `Fault`, `Untrue` or `MachineError`."""
+        self.sessions = sessions
+        generator = inputs.generator()
+        self.calls = self._pilot(generator, arena_bytes, pace)
+        for arm in ARMS:
+            self._arrange(arm, self.calls)
+        pool = [self._draw(generator) for _ in range(max(self.calls, LEAST_POOL))]
+        label = f"bench {self.folder.id} {self.case.name}"
+        for _ in range(WARM_UP_ROUNDS):
+            start = time.perf_counter()
+            self._round(pool, generator, ARMS)
+            round_s = time.perf_counter() - start
+        affordable = int(pace.budget_s / max(round_s, 1e-6))
+        rounds = max(pace.least_rounds, min(pace.rounds, affordable))
+        for number, order in enumerate(orders(rounds)):
+            progress(label, number, rounds)
+            try:
+                measured = self._round(pool, generator, order)
+            except Fault as fault:
+                if fault.reason not in WRONG:
+                    raise
+                detail = f"case {self.case.name}, round {number + 1}: {fault.detail}"
+                raise Untrue("timed_output_wrong", detail) from fault
+            for arm, block in measured.items():
+                self.blocks[arm].append(block)
+        progress(label, rounds, rounds)
+
+    def timing(self, floor_ms: float) -> CaseTiming:
+        """The raw samples in milliseconds per call, and the paired ratio."""
+        from lab.stats import ratio_interval
+
+        incumbent, candidate, control = (
+            tuple(block.judge_ns / 1e6 / self.calls for block in self.blocks[arm]) for arm in ARMS
+        )
+        return CaseTiming(
+            case=self.case.name,
+            dtype=self.dtype,
+            calls_per_block=self.calls,
+            incumbent_ms=incumbent,
+            candidate_ms=candidate,
+            control_ms=control,
+            floor_ms=floor_ms,
+            speedup=ratio_interval(incumbent, candidate),
+        )
+
+    def believe(self, floor_ms: float) -> None:
+        """Raises `Untrue` for clocks that disagree and times below the speed of light."""
+        found = clocks.trouble(self.blocks["incumbent"], self.blocks["candidate"])
+        if found:
+            raise Untrue("clock_mismatch", f"case {self.case.name}: {found}")
+        took = statistics.median(self.timing(floor_ms).candidate_ms)
+        if took < LIGHT * floor_ms:
+            raise Untrue(
+                "faster_than_light",
+                f"case {self.case.name}: {took:.4g} ms per call, but moving its data takes at "
+                f"least {floor_ms:.4g} ms on this machine",
+            )
+
+    # ---- within ----------------------------------------------------------------------------------
+
+    def _draw(self, generator: np.random.Generator) -> Content:
+        return inputs.draw(self.folder.target, self.case, self.dtype, generator)
+
+    def _arrange(self, arm: str, slots: int) -> None:
+        if arm == "candidate":
+            self.sessions[arm].arrange(self.layout, slots)
+            return
+        with incumbent_blamed(self.folder.id):
+            self.sessions[arm].arrange(self.layout, slots)
+
+    def _pilot(self, generator: np.random.Generator, arena_bytes: int, pace: Pace) -> int:
+        """Calls per block, from the incumbent's time per call and what fits into memory."""
+        self._arrange("incumbent", 1)
+        written = [inputs.pack(self.layout, self._draw(generator))]
+        took = []
+        for _ in range(PILOT_CALLS):
+            with incumbent_blamed(self.folder.id):
+                answers = forms.exchange(
+                    self.sessions["incumbent"], written, self.layout.differentiable
+                )
+            took.append(answers.timed.host_ns)
+        wanted = math.ceil(pace.block_ms * 1e6 / max(1, min(took)))
+        fitting = arena_bytes // self.layout.slot_bytes
+        return max(1, min(wanted, fitting, pace.most_slots))
+
+    def _round(
+        self, pool: list[Content], generator: np.random.Generator, order: Sequence[str]
+    ) -> dict[str, Block]:
+        """One block per arm on the same fresh inputs; checks the outputs of every call."""
+        chosen = [int(i) for i in generator.permutation(len(pool))[: self.calls]]
+        for index in chosen:
+            pool[index] = inputs.reshuffled(pool[index], self.folder.target, generator)
+        contents = [pool[index] for index in chosen]
+        written = [inputs.pack(self.layout, content) for content in contents]
+        answers: dict[str, forms.Answers] = {}
+        for arm in order:
+            if arm == "candidate":
+                answers[arm] = self._exchange(arm, written)
+                continue
+            with incumbent_blamed(self.folder.id):
+                answers[arm] = self._exchange(arm, written)
+        self._check(contents, answers)
+        return {
+            arm: Block(a.timed.judge_ns, a.timed.host_ns, a.timed.device_ns, a.fetch_ns)
+            for arm, a in answers.items()
+        }
+
+    def _exchange(self, arm: str, written: Sequence[torch.Tensor]) -> forms.Answers:
+        differentiate = self.layout.differentiable
+        answers = forms.exchange(self.sessions[arm], written, differentiate)
+        forms.check_outputs(answers, self.layout, self.engine)
+        forms.check_inputs(answers, self.layout, written)
+        if differentiate:
+            forms.check_gradients(answers, self.layout, self.engine)
+        return answers
+
+    def _check(self, contents: Sequence[Content], answers: dict[str, forms.Answers]) -> None:
+        """One call of the round against the oracle, all of them against the incumbent's."""
+        slot = secrets.randbelow(len(contents))
+        expected = oracle.evaluate(self.folder, contents[slot])
+        names = (*self.layout.output_names, *self.layout.gradient_names)
+        spans = (*self.layout.outputs, *self.layout.gradients)
+        for name, span, right in zip(names, spans, expected.tensors, strict=True):
+            ours = answers["candidate"].tensor(span)
+            theirs = answers["incumbent"].tensor(span)
+            reason = "gradient" if name in self.layout.gradient_names else "numeric"
+            within = tolerances.bounds(right, theirs[slot], span.dtype)
+            place = tolerances.not_finite(ours[slot], within)
+            if place is not None:
+                raise Fault("not_finite", words.not_finite(name, place))
+            distance = tolerances.distance(ours[slot], within)
+            if not distance.ok:
+                raise Fault(reason, words.too_far(name, distance, span.dtype))
+            self._agreements[name] = tolerances.Agreement.like(within, self._agreements.get(name))
+            broken = self._agreements[name].broken(ours, theirs)
+            if broken is not None:
+                raise Fault(reason, words.disagrees(name, broken))
+
+
+def orders(rounds: int) -> Iterator[tuple[str, ...]]:
+    """A random order of the arms for each round; every order equally often, as far as it goes."""
+    every = list(itertools.permutations(ARMS))
+    shuffle = random.SystemRandom().shuffle
+    bag: list[tuple[str, ...]] = []
+    for _ in range(rounds):
+        if not bag:
+            bag = list(every)
+            shuffle(bag)
+        yield bag.pop()

@@ -1,0 +1,335 @@
+"""The process that runs a candidate: `python -I -B worker.py RECEIVE SEND`, in the sandbox.
+
+It answers the judge's questions until the judge hangs up. The framing of protocol.py is repeated
+here, as nothing of ours is imported. It knows the candidate's file, the layout of its slots and the
+bytes in them. It never learns a seed, an expected value, a tolerance, the name of a case, or
+whether a call is checked or timed; and nothing it says is believed in the candidate's favour.
+
+The candidate's code shares this process and may do anything to it. That is why no verdict is made
+here.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+import mmap
+import os
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+MAGIC = b"KLAB"
+HEADER = struct.Struct(">4sI")
+LONGEST_DETAIL = 1500
+
+
+class Refusal(Exception):
+    """The question cannot be answered: a reason and a detail of protocol.Refused."""
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """`size` bytes, or the end of this process if the judge hung up."""
+    found = bytearray()
+    while len(found) < size:
+        chunk = os.read(descriptor, size - len(found))
+        if not chunk:
+            os._exit(0)
+        found += chunk
+    return bytes(found)
+
+
+def send(descriptor: int, answer: dict[str, Any]) -> None:
+    """One frame to the judge."""
+    body = json.dumps(answer).encode()
+    view = memoryview(HEADER.pack(MAGIC, len(body)) + body)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def explain(error: BaseException, path: str) -> str:
+    """The error in one line, with the lines of the candidate that led to it."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # an exception class of the candidate may fail to print itself
+        text = type(error).__name__
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    lines = [f"line {f.lineno}, in {f.name}: {f.line}" for f in frames[-3:]]
+    return " | ".join([text[:LONGEST_DETAIL], *lines])[: 2 * LONGEST_DETAIL]
+
+
+def reason_of(error: BaseException, otherwise: str) -> str:
+    """`memory` for an allocation that failed, else `otherwise`."""
+    text = str(error).lower()
+    no_memory = "can't allocate memory" in text or "out of memory" in text
+    return "memory" if isinstance(error, MemoryError) or no_memory else otherwise
+
+
+class Slot:
+    """The tensors of one call, all of them views of the slot's bytes."""
+
+    def __init__(self, worker: Worker, layout: dict[str, Any], index: int) -> None:
+        base = index * layout["slot_bytes"]
+        self.arguments = [
+            worker.given(span, base).requires_grad_(span["leaf"]) for span in layout["arguments"]
+        ]
+        self.leaves = tuple(tensor for tensor in self.arguments if tensor.requires_grad)
+        self.incoming = tuple(worker.given(span, base) for span in layout["incoming"])
+        self.outputs = [worker.on_host(span, base) for span in layout["outputs"]]
+        self.gradients = [worker.on_host(span, base) for span in layout["gradients"]]
+
+
+class Worker:
+    """What the worker holds between questions."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.function: Callable[..., Any] | None = None
+        self.slots: list[Slot] = []
+        self.layout: dict[str, Any] = {}
+        self.results: list[tuple[Any, Any]] = []
+
+    # ---- questions, by the name of their type ----
+
+    def parse(self, path: str) -> dict[str, Any]:
+        """Compiles the file without running it."""
+        self.path = path
+        with open(path, "rb") as file:
+            source = file.read()
+        try:
+            compile(source, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+            place = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
+            raise Refusal("syntax", f"{type(error).__name__}: {error}{place}") from None
+        return {}
+
+    def start(self, memory: int, memory_bytes: int, device: str) -> dict[str, Any]:
+        """Imports torch and maps the shared memory."""
+        try:
+            import torch
+            from torch.autograd.graph import _engine_run_backward
+
+            self.torch = torch
+            # What torch.autograd.grad calls. That itself imports sympy for `grad_outputs`: 1.5 s
+            # in every worker. torch is pinned, so a private name is safe.
+            self.backward = _engine_run_backward
+            self.device = torch.device(device)
+            self.memory = mmap.mmap(memory, memory_bytes)
+            os.close(memory)
+            self.host = torch.frombuffer(self.memory, dtype=torch.uint8)
+            self.synchronize()
+            gc.collect()
+            gc.freeze()  # a collection then looks at the candidate's objects only: 1 ms, not 100
+        except Exception as error:
+            raise Refusal("lab", f"{type(error).__name__}: {error}") from None
+        return {}
+
+    def import_(self, function: str) -> dict[str, Any]:
+        """Runs the candidate's file and finds its function."""
+        spec = importlib.util.spec_from_file_location("candidate", self.path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["candidate"] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise Refusal(reason_of(error, "import"), explain(error, self.path)) from None
+        self.function = getattr(module, function, None)
+        if not callable(self.function):
+            raise Refusal("missing_function", f"the file defines no function {function}")
+        return {}
+
+    def arrange(self, **layout: Any) -> dict[str, Any]:
+        """Makes the tensors of every slot."""
+        self.layout = layout
+        self.results.clear()
+        if self.device.type != "cpu":
+            size = layout["slots"] * layout["slot_bytes"]
+            self.arena = self.torch.empty(size, dtype=self.torch.uint8, device=self.device)
+        self.slots = [Slot(self, layout, index) for index in range(layout["slots"])]
+        return {}
+
+    def load(self, slots: int) -> dict[str, Any]:
+        """Copies the given bytes to the device; on the CPU they are there already."""
+        if self.device.type != "cpu":
+            for index in range(slots):
+                device, host = self.given_bytes(index)
+                device.copy_(host)
+            self.synchronize()
+        return {}
+
+    def run(self, slots: int, differentiate: bool) -> dict[str, Any]:
+        """The calls, and nothing else between the two clock readings."""
+        torch, events = self.torch, []
+        self.results.clear()
+        if self.device.type == "cuda":
+            events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        try:
+            with torch.set_grad_enabled(differentiate):
+                start = time.perf_counter_ns()
+                if events:
+                    events[0].record()
+                for slot in self.slots[:slots]:
+                    self.results.append(self.call(slot, differentiate))
+                if events:
+                    events[1].record()
+                self.synchronize()
+                host_ns = time.perf_counter_ns() - start
+        except Exception as error:
+            self.results.clear()
+            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+        device_ns = int(events[0].elapsed_time(events[1]) * 1e6) if events else 0
+        return {"type": "Ran", "host_ns": host_ns, "device_ns": device_ns}
+
+    def fetch(self) -> dict[str, Any]:
+        """Writes the results into the slots as bytes, and describes them."""
+        try:
+            calls = [
+                self.deliver(slot, result, gradients)
+                for slot, (result, gradients) in zip(self.slots, self.results, strict=False)
+            ]
+            if self.device.type != "cpu":
+                for index in range(len(calls)):
+                    device, host = self.given_bytes(index)
+                    host.copy_(device)
+        except Exception as error:
+            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+        finally:
+            self.results.clear()
+        return {"type": "Fetched", "calls": calls}
+
+    # ---- how ----
+
+    def call(self, slot: Slot, differentiate: bool) -> tuple[Any, Any]:
+        """One call, and its gradients by autograd, as training does it."""
+        assert self.function is not None
+        result = self.function(*slot.arguments, *self.layout["scalars"])
+        if not differentiate:
+            return result, ()
+        outputs = result if type(result) in (tuple, list) else (result,)
+        try:
+            return result, self.backward(
+                outputs, slot.incoming, False, False, slot.leaves, True, accumulate_grad=False
+            )
+        except Exception:
+            if self.differentiable(outputs, slot):
+                raise
+            return result, (None,) * len(slot.leaves)  # the judge sees from the outputs why
+
+    def differentiable(self, outputs: Any, slot: Slot) -> bool:
+        """Whether the outputs are such that autograd had no reason to complain about them."""
+        return len(outputs) == len(slot.incoming) and all(
+            isinstance(o, self.torch.Tensor)
+            and o.requires_grad
+            and (o.shape, o.dtype, o.device) == (g.shape, g.dtype, g.device)
+            for o, g in zip(outputs, slot.incoming, strict=True)
+        )
+
+    def deliver(self, slot: Slot, result: Any, gradients: Any) -> dict[str, Any]:
+        """Copies what one call returned and describes it."""
+        several = type(result) in (tuple, list)
+        outputs = list(result) if several else [result]
+        return {
+            "container": "several" if several else "one",
+            "outputs": [self.write(t, slot.outputs, i) for i, t in enumerate(outputs[:16])],
+            "gradients": [
+                None if t is None else self.write(t, slot.gradients, i)
+                for i, t in enumerate(gradients)
+            ],
+        }
+
+    def write(self, value: Any, places: list[Any], index: int) -> dict[str, Any]:
+        """Describes a value; copies it into its place if it is a tensor that fits there."""
+        torch = self.torch
+        name = type(value).__name__[:80]
+        if type(value) is not torch.Tensor:
+            return {"type": name, "plain": False}
+        layout, dtype = str(value.layout), str(value.dtype).removeprefix("torch.")
+        if index < len(places) and layout == "torch.strided":
+            place = places[index]
+            if (value.shape, value.dtype) == (place.shape, place.dtype):
+                with torch.no_grad():
+                    place.copy_(value)
+        return {
+            "type": name,
+            "plain": True,
+            "dtype": dtype,
+            "shape": list(value.shape),
+            "device": value.device.type,
+            "layout": layout,
+        }
+
+    def given(self, span: dict[str, Any], base: int) -> Any:
+        """A tensor that the judge fills: on the CPU the shared memory itself, else its copy."""
+        torch, dtype = self.torch, getattr(self.torch, span["dtype"])
+        extent = 1 + sum((n - 1) * s for n, s in zip(span["shape"], span["strides"], strict=True))
+        offset = base + span["offset"]
+        if self.device.type == "cpu":
+            flat = torch.frombuffer(self.memory, dtype=dtype, count=extent, offset=offset)
+            # set_ and not a view: training's tensors are no views of something larger either.
+            storage = flat.untyped_storage()
+            return torch.empty(0, dtype=dtype).set_(storage, 0, span["shape"], span["strides"])
+        size = extent * dtype.itemsize
+        flat = self.arena[offset : offset + size].view(dtype)
+        return flat.as_strided(span["shape"], span["strides"]).detach()
+
+    def on_host(self, span: dict[str, Any], base: int) -> Any:
+        """A dense tensor in the shared memory that the worker fills."""
+        dtype = getattr(self.torch, span["dtype"])
+        count = 1
+        for extent in span["shape"]:
+            count *= extent
+        offset = base + span["offset"]
+        flat = self.torch.frombuffer(self.memory, dtype=dtype, count=count, offset=offset)
+        return flat.view(span["shape"])
+
+    def given_bytes(self, index: int) -> tuple[Any, Any]:
+        """The given bytes of a slot, on the device and on the host."""
+        start = index * self.layout["slot_bytes"]
+        end = start + self.layout["given_bytes"]
+        return self.arena[start:end], self.host[start:end]
+
+    def synchronize(self) -> None:
+        """Waits until the device has finished."""
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+        elif self.device.type == "mps":
+            self.torch.mps.synchronize()
+
+
+def main() -> None:
+    """Answers questions until the judge hangs up."""
+    receive, answer = int(sys.argv[1]), int(sys.argv[2])
+    for descriptor in (receive, answer):
+        os.set_inheritable(descriptor, False)
+    worker = Worker()
+    questions: dict[str, Callable[..., dict[str, Any]]] = {
+        "Parse": worker.parse,
+        "Start": worker.start,
+        "Import": worker.import_,
+        "Arrange": worker.arrange,
+        "Load": worker.load,
+        "Run": worker.run,
+        "Fetch": worker.fetch,
+    }
+    while True:
+        _, length = HEADER.unpack(read_exactly(receive, HEADER.size))
+        question = json.loads(read_exactly(receive, length))
+        number, kind = question.pop("number", 0), question.pop("type")
+        try:
+            said: dict[str, Any] = {"type": "Done", **questions[kind](**question)}
+        except Refusal as refusal:
+            reason, detail = refusal.args
+            said = {"type": "Refused", "reason": reason, "detail": detail[: 2 * LONGEST_DETAIL]}
+        send(answer, {**said, "number": number})
+        if kind == "Fetch":
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main()

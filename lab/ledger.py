@@ -1,0 +1,246 @@
+"""The ledger: append-only, hash-chained JSON lines; the memory of the lab and its only writer.
+
+    ledger = Ledger(results / "ledger.jsonl")
+    record = ledger.append(record)     # fills in id, time_utc and previous_sha256
+    for record in ledger.find(kind="verified", target="rmsnorm"): ...
+    report = ledger.verify()           # any edited, removed or moved line
+
+An append takes a file lock, writes one line and syncs it to disk before it returns; it reads only
+the last two lines, however long the ledger is. A line that a killed process or a full disk left
+torn at the end is moved to its own file by the next append, which records that in a `set_aside`
+line. A failed append leaves the file as it was.
+
+Never rewrites or deletes an accepted line, and never appends behind an end that does not verify.
+See `lab.chain` for what verification can and cannot find.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from lab import chain, ledger_file
+from lab.chain import Head, Report
+from lab.errors import MachineError, unknown
+from lab.ledger_file import End, machine_errors
+from lab.records import SCHEMA, Line, Machine, Record, SetAside
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Ledger:
+    """One ledger file. It need not exist yet; the first append makes it and its folder."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def append(self, record: AnyRecord) -> AnyRecord:
+        """Writes `record` as the next line and returns it with its id, time and link filled in.
+
+        Raises `MachineError` if the disk is full, the lock is not to be had, the end of the ledger
+        does not verify, or a number in the record is not finite (JSON has no such numbers).
+        """
+        with (
+            machine_errors(self.path),
+            ledger_file.locked(self.path),
+            ledger_file.opened(self.path) as file,
+        ):
+            end = self._checked(ledger_file.read_end(file))
+            if end.torn:
+                self._set_aside(file, end, record.machine)
+                end = self._checked(ledger_file.read_end(file))
+            return _write(file, end, record)
+
+    def read(self) -> Iterator[Any]:
+        """Every record in order, read as it goes. Nothing for a ledger that does not exist yet.
+
+        A last line without its end (another process may be writing it) is not a record yet. Raises
+        `MachineError` naming the line that is damaged, or that a newer version wrote.
+        """
+        import jsonlines
+
+        reader = jsonlines.Reader(self._accepted(), loads=_decoder().decode)
+        number = 0
+        while True:
+            number += 1
+            try:
+                record: Any = reader.read()
+            except EOFError:
+                return
+            except (jsonlines.InvalidLineError, msgspec.MsgspecError) as error:
+                raise self._unreadable(number, error) from error
+            if record.schema > SCHEMA:
+                raise self._unreadable(number, None)
+            yield record
+
+    def find(
+        self,
+        *,
+        kind: str | None = None,
+        target: str | None = None,
+        engine: str | None = None,
+        candidate_sha256: str | None = None,
+    ) -> Iterator[Any]:
+        """The records that have every given value. Raises `CommandError` for an unknown kind."""
+        kinds = _kinds()
+        if kind is not None and kind not in kinds:
+            raise unknown("kind of record", kind, kinds)
+        wanted = {"target": target, "engine": engine, "candidate_sha256": candidate_sha256}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return (
+            record
+            for record in self.read()
+            if (kind is None or isinstance(record, kinds[kind]))
+            and all(getattr(record, name, None) == value for name, value in given.items())
+        )
+
+    def verify(self, pinned: Head | None = None) -> Report:
+        """Checks every link of the chain, and that `pinned` is still part of it."""
+        with machine_errors(self.path), self._snapshot() as lines:
+            return chain.check(lines, pinned)
+
+    def head(self) -> Head:
+        """The number of lines and the hash of the last: note it elsewhere, check it later."""
+        number, last = 0, b""
+        for line in self._accepted():
+            number, last = number + 1, line
+        return Head(lines=number, sha256=_link(last))
+
+    def export_parquet(self, path: Path) -> int:
+        """Writes one row per line to `path` and returns their number; see `lab.export`.
+
+        Lines of a newer version are exported too.
+        """
+        from lab.export import write_parquet
+
+        try:
+            with machine_errors(path):
+                return write_parquet(self._accepted(), path)
+        except msgspec.MsgspecError as error:
+            raise MachineError(
+                f"{self.path} holds a line that is no record: {error}", self._verify_hint
+            ) from error
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Iterator[bytes]]:
+        """All lines of this moment, torn or not; none where there is no file."""
+        if not self.path.exists():
+            yield iter(())
+            return
+        with self.path.open("rb") as file:
+            try:
+                with ledger_file.locked(self.path):  # or a line half-written would look torn
+                    size = os.fstat(file.fileno()).st_size
+            except OSError as error:
+                if error.errno not in ledger_file.FORBIDDEN:
+                    raise
+                size = os.fstat(file.fileno()).st_size  # read-only: no lock, and no writer either
+            yield ledger_file.first_bytes(file, size)
+
+    def _accepted(self) -> Iterator[bytes]:
+        """The lines that have an end; only the last can lack it."""
+        if self.path.exists():
+            with machine_errors(self.path), self.path.open("rb") as file:
+                yield from (line for line in file if line.endswith(b"\n"))
+
+    def _unreadable(self, number: int, error: Exception | None) -> MachineError:
+        line = next(islice(self._accepted(), number - 1, None), b"")
+        envelope = chain.envelope(line)
+        if envelope and (envelope.schema > SCHEMA or envelope.kind not in _kinds()):
+            return MachineError(
+                f"{self.path}, line {number}: kind '{envelope.kind}' of schema {envelope.schema} "
+                f"is unknown here (this version reads schema {SCHEMA})",
+                "It was written by a newer kernel-lab: update this one.",
+            )
+        return MachineError(f"{self.path}, line {number} is no record: {error}", self._verify_hint)
+
+    @property
+    def _verify_hint(self) -> str:
+        return f"Look for the damage: kernel-lab ledger verify --ledger {self.path}"
+
+    def _checked(self, end: End) -> End:
+        """`end`, if its last line is a record that chains to the one before."""
+        if end.last:
+            read = chain.envelope(end.last)
+            if read is None or read.previous_sha256 != _link(end.before_last):
+                raise MachineError(
+                    f"the end of {self.path} does not verify, so nothing is appended to it",
+                    f"{self._verify_hint}. To start anew, move the file away.",
+                )
+        return end
+
+    def _set_aside(self, file: int, end: End, machine: Machine) -> None:
+        """Copies the torn end to its own file, then writes a `set_aside` line in its place."""
+        aside = self.path.with_name(f"{self.path.name}.torn-{new_id()}")
+        with aside.open("xb") as copy:
+            copy.write(end.torn)
+            copy.flush()
+            os.fsync(copy.fileno())
+        note = SetAside(machine=machine, file=aside.name, bytes_set_aside=len(end.torn))
+        _write(file, end, note)
+
+
+def new_id(after: str = "") -> str:
+    """26 hex digits, 12 of milliseconds and 14 random, greater than `after` at any clock."""
+    found = (time.time_ns() // 1_000_000 << 56) | secrets.randbits(56)
+    if after and found <= int(after, 16):
+        found = int(after, 16) + 1 + secrets.randbits(32)
+    return f"{found:026x}"
+
+
+def _write(file: int, end: End, record: AnyRecord) -> AnyRecord:
+    """Fills in `record` as the line after `end`, writes it and returns it."""
+    last = chain.envelope(end.last)
+    filled = msgspec.structs.replace(
+        record,
+        id=new_id(last.id if last else ""),
+        time_utc=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        previous_sha256=_link(end.last),
+    )
+    line, written = _encode(filled)
+    ledger_file.write_line(file, end, line)
+    return written
+
+
+def _link(line: bytes) -> str:
+    """What the line after `line` must carry."""
+    return chain.line_sha256(line) if line else chain.GENESIS
+
+
+@cache
+def _kinds() -> dict[str, type[Record]]:
+    """Every type of record by its `kind`."""
+    return {str(found.__struct_config__.tag): found for found in get_args(Line)}
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(Line)
+
+
+def _encode(record: AnyRecord) -> tuple[bytes, AnyRecord]:
+    """One line of JSON, and the record as it reads back from it."""
+    import jsonlines
+
+    buffer = io.BytesIO()
+    with jsonlines.Writer(buffer, dumps=msgspec.json.encode) as writer:
+        writer.write(record)
+    line = buffer.getvalue()
+    try:
+        return line, msgspec.json.decode(line, type=type(record))
+    except msgspec.MsgspecError as error:
+        raise MachineError(
+            f"this {type(record).__name__} record cannot be written: {error}",
+            "NaN and infinity have no place in a record: say in words what was not finite.",
+        ) from error

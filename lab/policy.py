@@ -1,0 +1,60 @@
+"""What the gate demands (`Policy`), and what one of its rules finds (`Finding`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from lab.evidence import Evidence
+from lab.records import Interval, Tier
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Fixed before anything is measured, and recorded with every verdict."""
+
+    tier: Tier = "device"
+    """The tier that verification and bench must have."""
+    bench_speedup: float = 1.02
+    """The lower bound of the bench's geometric mean must reach this: two worker processes running
+    the same file may differ by a percent for no reason that is in the file."""
+    bench_confidence: float = 0.95
+    """Two-sided: the lower bound is missed 2.5% of the time."""
+    case_floor: float = 0.97
+    """No timed case's point estimate may lie below this."""
+    control_within: float = 0.02
+    """The incumbent against itself, in the bench's own session, may be off by this much."""
+    step_alpha: float = 0.01
+    """One-sided error of the claim that training steps are faster, all looks together."""
+    bpb_margin: float = 0.002
+    """Bits per byte by which the candidate's val_bpb may be worse."""
+    bpb_alpha: float = 0.05
+    """One-sided error of the claim that it is not worse than that, all looks together."""
+    minimum_pairs: int = 3
+    """Fewer pairs of training runs decide nothing."""
+
+
+class Finding(NamedTuple):
+    """What a rule finds: it holds, it is contradicted by evidence, or it is still open."""
+
+    state: Literal["holds", "open", "contradicted"]
+    detail: str
+
+
+Rule = Callable[[Evidence, Policy], Finding]
+
+
+def then_run(command: str, evidence: Evidence) -> str:
+    """The command that would bring what is missing, for the workspace that the records name."""
+    workspace = evidence.records[-1].workspace if evidence.records else "WORKSPACE"
+    verb, _, rest = command.partition(" ")
+    return f"run: kernel-lab {verb} {workspace} {rest}".rstrip()
+
+
+def shown(interval: Interval) -> str:
+    """A ratio with its interval, for people."""
+    return (
+        f"{interval.point:.3f}x ({interval.confidence:.0%} interval {interval.low:.3f} to "
+        f"{interval.high:.3f}, {interval.samples} blocks)"
+    )

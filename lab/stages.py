@@ -1,0 +1,282 @@
+"""The stages as the command line calls them: read the ledger, do one thing, append one record.
+
+Each function takes a `Lab` and a workspace and returns the record that it appended. Stages meet
+only in these records: `bench` asks the ledger whether `verify` passed for this very candidate,
+never a variable. What runs candidate code is `lab.harness` and `lab.ab`, in child processes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lab import workspace as workspaces
+from lab.context import (
+    DEFAULT_VOCAB,
+    Lab,
+    about,
+    cases_of,
+    evidence,
+    incumbent_file,
+    incumbent_sha256,
+    latest_profile,
+    policy_sha256,
+    subject,
+    target_folder,
+)
+from lab.errors import CandidateError, CommandError
+from lab.progress import Progress, silent
+from lab.records import (
+    Benched,
+    Compared,
+    Judged,
+    Opened,
+    Pair,
+    Passed,
+    Profiled,
+    Tried,
+    Verified,
+)
+from lab.workspace import Candidate, Seal, Workspace
+
+if TYPE_CHECKING:
+    from kernels.spec import Case
+    from lab.ab import Settings
+
+
+def open_workspace(
+    lab: Lab,
+    target: str,
+    *,
+    language: str = "torch",
+    folder: Path | None = None,
+    preset: str | None = None,
+    candidate: Path | None = None,
+) -> tuple[Workspace, Opened]:
+    """Stage 2: a new workspace, sealed. `candidate` starts it from a file other than the target's.
+
+    Raises `CommandError` where none is given and the target has none in `language`.
+    """
+    from lab import task
+    from lab.gate import Policy
+    from lab.harness import harness_sha256
+
+    found = target_folder(target)
+    source = candidate or found.starting_candidate(language)
+    if source is None or not source.is_file():
+        raise CommandError(
+            f"no starting candidate for {target} in {language}"
+            if candidate is None
+            else f"{candidate} is missing",
+            "Start from a file of yours: kernel-lab open TARGET --candidate FILE",
+        )
+    name = folder.name if folder else workspaces.new_name(target, lab.engine, language)
+    seal = Seal(
+        name=name,
+        target=target,
+        engine=lab.engine,
+        language=language,
+        preset=lab.preset(preset),
+        vocab=DEFAULT_VOCAB,
+        target_sha256=found.sha256,
+        harness_sha256=harness_sha256(),
+        policy_sha256=policy_sha256(Policy()),
+    )
+    hot = task.hot_op(latest_profile(lab, lab.engine), target)
+    workspace, digest = workspaces.create(
+        (folder or lab.places.workspaces / name).resolve(),
+        seal,
+        source.read_text(encoding="utf-8"),
+        task.write(seal, found, cases_of(seal), hot),
+    )
+    stored = workspaces.store(workspace.candidate_file, lab.places.candidates)
+    record = Opened(
+        **about(workspace, found, stored),
+        seal_sha256=digest,
+    )
+    return workspace, lab.ledger.append(record)
+
+
+def profile(
+    lab: Lab,
+    preset: str | None,
+    data: str,
+    steps: int,
+    output: Path | None,
+    progress: Progress = silent,
+) -> Profiled:
+    """Stage 1: the hot ops of the trainer; also written to `output` as JSON."""
+    from lab.machine import fingerprint
+    from lab.profiling import profile as measure
+
+    name = lab.preset(preset)
+    record = lab.ledger.append(
+        measure(
+            lab.engine,
+            name,
+            data,
+            steps=steps,
+            workdir=lab.places.profiles,
+            registry=lab.places.registry,
+            machine=fingerprint(lab.engine),
+            progress=progress,
+        )
+    )
+    file = output or lab.places.profiles / f"{name}-{lab.engine}.json"
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    workspaces.put(text, file.resolve()).chmod(0o644)
+    return record
+
+
+def verify(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Verified:
+    """Stage 3: is the candidate correct, in every case, type and gradient?"""
+    from lab import harness
+
+    folder, stored = subject(lab, workspace)
+    seal = workspace.seal
+    outcome = harness.verify(
+        stored.path, folder, cases_of(seal), engine=seal.engine, progress=progress
+    )
+    record = Verified(
+        **about(workspace, folder, stored),
+        tier="device",
+        isolation=harness.isolation(),
+        outcome=outcome,
+    )
+    return lab.ledger.append(record)
+
+
+def bench(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Benched:
+    """Stage 4: is it faster than the incumbent, at the shapes that training runs?
+
+    Raises `CandidateError` unless this very candidate passed `verify` on this machine.
+    """
+    from lab import harness, roofline
+
+    folder, stored = subject(lab, workspace)
+    seal = workspace.seal
+    _require_verified(lab, workspace, stored, "bench")
+    measured_roofline = roofline.measure(seal.engine)
+
+    def floor_ms(case: Case, dtype: str) -> float:
+        return roofline.target_floor_ms(measured_roofline, folder.target, case, dtype)
+
+    outcome = harness.bench(
+        stored.path,
+        folder,
+        cases_of(seal),
+        engine=seal.engine,
+        incumbent=incumbent_file(lab, seal),
+        floor_ms=floor_ms,
+        progress=progress,
+    )
+    record = Benched(
+        **about(workspace, folder, stored),
+        tier="device",
+        isolation=harness.isolation(),
+        outcome=outcome,
+    )
+    return lab.ledger.append(record)
+
+
+def ab_settings(
+    lab: Lab,
+    workspace: Workspace,
+    preset: str | None,
+    data: str,
+    steps: int,
+    eval_tokens: str,
+) -> Settings:
+    """What both arms of an A/B train. Neither arm may see the lab's results."""
+    from lab.ab import Settings
+
+    return Settings(
+        preset=lab.preset(preset or workspace.seal.preset),
+        data=data,
+        steps=steps,
+        eval_tokens=eval_tokens,
+        registry=lab.places.registry,
+        hide=(lab.places.results,),
+    )
+
+
+def ab(
+    lab: Lab,
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    pairs: int,
+    progress: Progress = silent,
+) -> Tried:
+    """Stage 5: does training gain? Looks after 3, 5 and 8 pairs, until decided or at `pairs`.
+
+    Goes on from the pairs of an earlier look of the very same comparison. Every look leaves a
+    record.
+    """
+    from lab import ab as comparison
+    from lab.gate import ab_settled
+    from lab.harness import isolation
+    from lab.stats import LOOKS
+
+    folder, stored = subject(lab, workspace)
+    _require_verified(lab, workspace, stored, "ab")
+    task = comparison.Task(folder.id, workspace.seal.engine, stored.path, stored.sha256)
+    last, done = _earlier_pairs(lab, workspace, stored, settings)
+    for count in LOOKS:
+        if count <= len(done) or count > pairs:
+            continue
+        outcome = comparison.compare(task, settings, count, done=done, progress=progress)
+        last = lab.ledger.append(
+            Tried(
+                **about(workspace, folder, stored),
+                isolation=isolation(),
+                incumbent_sha256=incumbent_sha256(lab, workspace.seal),
+                outcome=outcome,
+            )
+        )
+        done = outcome.pairs
+        attempt = evidence(lab, workspace, stored).attempt
+        if not isinstance(outcome, Compared) or ab_settled(outcome, attempt=attempt):
+            break
+    if last is None:
+        raise CommandError(f"--pairs must be at least {LOOKS[0]}", f"Looks are after {LOOKS}.")
+    return last
+
+
+def _earlier_pairs(
+    lab: Lab, workspace: Workspace, stored: Candidate, settings: Settings
+) -> tuple[Tried | None, tuple[Pair, ...]]:
+    tried = evidence(lab, workspace, stored).tried
+    if tried is None or not isinstance(tried.outcome, Compared):
+        return None, ()
+    if (tried.outcome.preset, tried.outcome.steps) != (settings.preset, settings.steps):
+        return None, ()
+    return tried, tried.outcome.pairs
+
+
+def _require_verified(lab: Lab, workspace: Workspace, stored: Candidate, stage: str) -> None:
+    verified = evidence(lab, workspace, stored).verified
+    if verified is None or not isinstance(verified.outcome, Passed):
+        found = "failed" if verified else "no"
+        raise CandidateError(
+            f"{stage} refused: {found} verification of {stored.sha256[:12]} on this machine",
+            f"Run: kernel-lab verify {workspace.name}",
+        )
+
+
+def gate(lab: Lab, workspace: Workspace) -> Judged:
+    """Stage 6: the verdict on the ledger's evidence for this very candidate on this machine."""
+    from lab import gate as rules
+
+    folder, stored = subject(lab, workspace)
+    policy = rules.Policy()
+    found = evidence(lab, workspace, stored)
+    record = Judged(
+        **about(workspace, folder, stored),
+        verdict=rules.judge(found, policy),
+        policy=msgspec.to_builtins(policy),
+        evidence=found.ids,
+    )
+    return lab.ledger.append(record)

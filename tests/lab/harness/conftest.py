@@ -1,0 +1,73 @@
+"""A small target on disk for the harness's tests, so that they do not depend on the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kernels.spec import TargetFolder
+
+TARGET = '''
+"""Root-mean-square normalisation, small."""
+
+from kernels.spec import Case, Cost, Input, Output, Target
+
+SHAPE = ("rows", "width")
+
+
+def train_cases(shape):
+    return (Case("train", {"rows": 64, "width": 256}, "train"),)
+
+
+def cost(dims, itemsize):
+    elements = dims["rows"] * dims["width"]
+    return Cost(2 * elements * itemsize, 4 * elements, 3 * elements * itemsize, 8 * elements)
+
+
+TARGET = Target(
+    summary="Divides each row by its root mean square.",
+    inputs=(Input("x", SHAPE),),
+    outputs=(Output("y", SHAPE),),
+    train_cases=train_cases,
+    odd_cases=(
+        Case("one", {"rows": 4, "width": 33}),
+        Case("strided", {"rows": 5, "width": 48}, layout="strided"),
+        Case("large", {"rows": 3, "width": 64}, scale=1e4),
+        Case("tiny_gradient", {"rows": 3, "width": 64}, gradient_scale=1e-12),
+    ),
+    cost=cost,
+    scalars={"eps": 2.0**-23},
+)
+'''
+
+REFERENCE = '''
+"""The oracle."""
+
+
+def toynorm(x, eps):
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt()
+'''
+
+INCUMBENT = '''
+"""What runs today."""
+
+import torch
+
+
+def toynorm(x, eps):
+    return torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)
+'''
+
+ODD = {"one": 0, "strided": 1, "large": 2, "tiny_gradient": 3}
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> TargetFolder:
+    """The target `toynorm`: one input, one output, differentiable, one scalar."""
+    path = tmp_path_factory.mktemp("kernels") / "toynorm"
+    path.mkdir()
+    (path / "target.py").write_text(TARGET)
+    (path / "reference.py").write_text(REFERENCE)
+    (path / "incumbent_torch.py").write_text(INCUMBENT)
+    return TargetFolder("toynorm", path)

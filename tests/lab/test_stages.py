@@ -1,0 +1,203 @@
+"""From open to promoted with a stand-in for the harness: what leads on, what holds up, what counts.
+
+The stand-ins return records made by hand, so these tests are about the stages, the evidence and the
+promotion; the real harness and trainer are put through the same stages in test_tour.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import made_records as made
+import msgspec
+import pytest
+
+import lab.ab
+import lab.harness
+import lab.roofline
+from lab import orchestrate, stages
+from lab.ab import Task
+from lab.context import Lab
+from lab.errors import CandidateError, CommandError
+from lab.places import places
+from lab.promote import demote, promote
+from lab.records import Broken, Compared, Failed, Judged, Measured, Passed, Quarantined, Tried
+from lab.workspace import Workspace
+from trainer.hardware import hardware_key
+from trainer.ops import resolve
+
+TARGET = "relu_squared"
+
+
+class Harness:
+    """What the stand-ins answer, and how often they were asked."""
+
+    def __init__(self) -> None:
+        self.verified: Passed | Failed | None = None
+        self.benched: Measured | Quarantined | Failed | None = None
+        self.step_speedup = 1.1
+        self.asked_pairs: list[tuple[int, int]] = []
+
+    def verify(self, candidate: Path, folder: Any, cases: Any, **settings: Any) -> Passed | Failed:
+        if self.verified:
+            return self.verified
+        return Passed(checks=tuple(made.check(case.name) for case in cases))
+
+    def bench(self, candidate: Path, folder: Any, cases: Any, **settings: Any) -> Any:
+        if self.benched:
+            return self.benched
+        timed = [made.steady(case.name) for case in cases if case.purpose == "train"]
+        return Measured(cases=tuple(timed), speedup=made.UNUSED, control=made.UNUSED)
+
+    def compare(self, task: Task, settings: Any, count: int, *, done: Any, progress: Any) -> Any:
+        self.asked_pairs.append((len(done), count))
+        pairs = made.pairs(count, self.step_speedup)
+        ops = {TARGET: task.candidate_sha256}
+        fixed = [
+            msgspec.structs.replace(p, candidate=msgspec.structs.replace(p.candidate, ops=ops))
+            for p in pairs
+        ]
+        return Compared(
+            preset=settings.preset,
+            steps=20,
+            pairs=(*done, *fixed[len(done) :]),
+            speedup=made.UNUSED,
+            val_bpb=made.UNUSED,
+        )
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
+    stand_in = Harness()
+    monkeypatch.setattr(lab.harness, "verify", stand_in.verify)
+    monkeypatch.setattr(lab.harness, "bench", stand_in.bench)
+    monkeypatch.setattr(lab.ab, "compare", stand_in.compare)
+    monkeypatch.setattr(lab.roofline, "measure", lambda *given, **named: None)
+    return stand_in
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Lab:
+    results = tmp_path / "results"
+    return Lab(places(results, registry=tmp_path / "registry" / "promoted.toml"), "cpu")
+
+
+def try_it(here: Lab, space: Workspace, pairs: int = 8) -> Tried:
+    settings = stages.ab_settings(here, space, None, "stdlib", 20, "1000")
+    return stages.ab(here, space, settings, pairs=pairs)
+
+
+def judged_after_all(here: Lab, space: Workspace) -> Judged:
+    stages.verify(here, space)
+    stages.bench(here, space)
+    try_it(here, space)
+    return stages.gate(here, space)
+
+
+def test_the_whole_way_and_back(here: Lab, harness: Harness) -> None:
+    """Promotion reaches the next run, demotion takes it back, each with a record."""
+    space, _ = stages.open_workspace(here, TARGET)
+    steps = [orchestrate.next_step(here, space).stage]
+    for stage in (stages.verify, stages.bench, try_it):
+        stage(here, space)
+        steps.append(orchestrate.next_step(here, space).stage)
+    assert steps == ["verify", "bench", "ab", "promote"]
+    judged = stages.gate(here, space)
+    assert judged.verdict.decision == "promote"
+    record = promote(here, space, judged)
+    hardware = hardware_key("cpu")
+    op = resolve("cpu", hardware, registry=here.places.registry)[TARGET]
+    assert op.sha256 == record.candidate_sha256
+    assert orchestrate.next_step(here, space).stage == "promoted"
+    demote(here, TARGET, "only a test")
+    assert resolve("cpu", hardware, registry=here.places.registry)[TARGET].reason == "incumbent"
+    kinds = [type(line).__name__ for line in here.ledger.read()]
+    assert kinds == ["Opened", "Verified", "Benched", "Tried", "Judged", "Promoted", "Demoted"]
+    assert here.ledger.verify().ok
+
+
+def test_verify_a_edit_to_b_promote_b_is_impossible(here: Lab, harness: Harness) -> None:
+    """The oldest trick: evidence for one text, promotion of another."""
+    space, _ = stages.open_workspace(here, TARGET)
+    judged = judged_after_all(here, space)
+    space.candidate_file.write_text(space.candidate_file.read_text() + "# B\n")
+    with pytest.raises(CandidateError, match="changed"):
+        promote(here, space, judged)
+    again = stages.gate(here, space)
+    assert again.verdict.decision == "hold"
+    with pytest.raises(CandidateError, match="the gate says hold"):
+        promote(here, space, again)
+    with pytest.raises(CandidateError, match="no verification"):
+        stages.bench(here, space)
+
+
+def test_a_failure_is_a_record_and_sends_back_to_the_editor(here: Lab, harness: Harness) -> None:
+    """What failed must not be tried again unawares, nor be timed."""
+    harness.verified = Failed(reason="numeric", detail="far off")
+    space, _ = stages.open_workspace(here, TARGET)
+    stages.verify(here, space)
+    step = orchestrate.next_step(here, space)
+    assert (step.stage, step.why) == ("edit", "verify: numeric")
+    with pytest.raises(CandidateError, match="failed verification"):
+        stages.bench(here, space)
+    assert stages.gate(here, space).verdict.decision == "reject"
+
+
+def test_an_impossible_bench_is_no_evidence(here: Lab, harness: Harness) -> None:
+    """Faster than light is quarantined and promotes nothing."""
+    harness.benched = Quarantined(reason="faster_than_light", detail="0.001 ms")
+    space, _ = stages.open_workspace(here, TARGET)
+    assert judged_after_all(here, space).verdict.decision == "reject"
+    assert orchestrate.next_step(here, space).why == "bench: faster_than_light"
+
+
+def test_looks_add_up_and_stop_when_decided(here: Lab, harness: Harness) -> None:
+    """Pairs are dear, and drawing new ones until they please is cheating."""
+    harness.step_speedup = 1.004
+    space, _ = stages.open_workspace(here, TARGET)
+    stages.verify(here, space)
+    stages.bench(here, space)
+    try_it(here, space, pairs=3)
+    assert "--pairs 5" in orchestrate.next_step(here, space).command
+    try_it(here, space, pairs=5)
+    assert harness.asked_pairs == [(0, 3), (3, 5)]
+    harness.step_speedup = 1.2
+    harness.asked_pairs.clear()
+    other, _ = stages.open_workspace(here, TARGET)
+    other.candidate_file.write_text(other.candidate_file.read_text() + "# other\n")
+    stages.verify(here, other)
+    stages.bench(here, other)
+    try_it(here, other)
+    assert harness.asked_pairs == [(0, 3)]
+
+
+def test_a_broken_ab_is_not_continued(
+    here: Lab, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that hid steps cannot be healed by more pairs."""
+    broken = Broken(reason="clock_mismatch", detail="lied")
+    monkeypatch.setattr(lab.ab, "compare", lambda *given, **named: broken)
+    space, _ = stages.open_workspace(here, TARGET)
+    assert judged_after_all(here, space).verdict.decision == "reject"
+    assert orchestrate.next_step(here, space).why == "ab: clock_mismatch"
+
+
+def test_too_few_pairs_are_refused(here: Lab, harness: Harness) -> None:
+    """One pair decides nothing, so it is not run."""
+    space, _ = stages.open_workspace(here, TARGET)
+    stages.verify(here, space)
+    with pytest.raises(CommandError, match="at least 3"):
+        try_it(here, space, pairs=2)
+
+
+def test_a_changed_target_voids_its_workspaces(
+    here: Lab, harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task that was sealed is no longer the task."""
+    space, _ = stages.open_workspace(here, TARGET)
+    from kernels.spec import TargetFolder
+
+    monkeypatch.setattr(TargetFolder, "sha256", "f" * 64)
+    with pytest.raises(CommandError, match="changed since"):
+        stages.verify(here, space)

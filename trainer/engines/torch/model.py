@@ -1,0 +1,216 @@
+"""The language model of karpathy/autoresearch in torch: the op table decides who computes what.
+
+    model = GPT(config, vocab, ops).initialise(seed)
+    losses = model(inputs, targets)      # int64 [batch, sequence] each -> float32 [tokens]
+
+Per layer: x = r * x + e * x0; x += attention(norm(x)); x += mlp(norm(x)), where x0 is the normed
+token embedding and r, e are learned scalars. Attention rotates, then norms, queries and keys; every
+other layer adds a gated value embedding. The head is untied and its logits are soft-capped.
+
+Weights are float32; activations have `compute_dtype`, to which each weight is cast where it is
+used. (Upstream keeps embeddings and their moments in bfloat16; here they have float32 masters, so
+that small updates are not rounded away.) The model holds no optimizer and picks no op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.config import VALUE_GATE_CHANNELS, TrainConfig
+from trainer.engines.torch.attention import WindowedAttention
+from trainer.errors import UsageError
+from trainer.ops import OpTable
+from trainer.scopes import scope
+
+EPS = 2**-23
+"""Added to the mean square in every norm: the float32 epsilon, torch's default in float32."""
+HEAD_STD = 0.001
+EMBEDDING_LAMBDA = 0.1
+
+
+class Ops:
+    """The op table's functions that the model calls, each inside its profiler scope."""
+
+    def __init__(self, table: OpTable) -> None:
+        self.rmsnorm = _scoped(table, "rmsnorm")
+        self.rope_qk_norm = _scoped(table, "rope_qk_norm")
+        self.relu_squared = _scoped(table, "relu_squared")
+        self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
+
+
+def _scoped(table: OpTable, name: str) -> Callable[..., Any]:
+    function, label = table[name].function, f"op:{name}"
+
+    def call(*arguments: Any) -> Any:
+        with scope(label):
+            return function(*arguments)
+
+    return call
+
+
+def _matrix(rows: int, columns: int) -> nn.Parameter:
+    """A weight [out, in]; `initialise` fills it."""
+    return nn.Parameter(torch.zeros(rows, columns))
+
+
+def _project(x: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(x, weight.to(x.dtype))
+
+
+class Block(nn.Module):
+    """One layer. Its matrices are trained by Muon."""
+
+    def __init__(self, config: TrainConfig, layer: int, ops: Ops, dtype: torch.dtype) -> None:
+        super().__init__()
+        width = config.width
+        self.ops = ops
+        self.heads, self.head_dim = config.heads, config.head_dim
+        self.attend = WindowedAttention(config.sequence, config.windows[layer], dtype)
+        self.query = _matrix(width, width)
+        self.key = _matrix(width, width)
+        self.value = _matrix(width, width)
+        self.attention_out = _matrix(width, width)
+        self.up = _matrix(4 * width, width)
+        self.down = _matrix(width, 4 * width)
+        self.value_gate = (
+            _matrix(config.heads, VALUE_GATE_CHANNELS)
+            if config.has_value_embedding(layer)
+            else None
+        )
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
+    ) -> Tensor:
+        """x [batch, sequence, width] -> the same, after attention and MLP."""
+        attention = self._attention(self.ops.rmsnorm(x, EPS), cos, sin, value_embedding)
+        with scope("op:residual_mix"):
+            x = x + attention
+        mlp = self._mlp(self.ops.rmsnorm(x, EPS))
+        with scope("op:residual_mix"):
+            return x + mlp
+
+    def _attention(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
+    ) -> Tensor:
+        with scope("op:qkv_projection"):
+            q, k, v = (
+                _project(x, weight).unflatten(-1, (self.heads, self.head_dim))
+                for weight in (self.query, self.key, self.value)
+            )
+        if self.value_gate is not None and value_embedding is not None:
+            with scope("op:value_gate"):
+                gate = 2 * torch.sigmoid(_project(x[..., :VALUE_GATE_CHANNELS], self.value_gate))
+                v = v + gate.unsqueeze(-1) * value_embedding.view_as(v)
+        q, k = self.ops.rope_qk_norm(q, k, cos, sin, EPS)
+        with scope("op:attention"):
+            y = self.attend(q, k, v).flatten(2)
+        with scope("op:attention_projection"):
+            return _project(y, self.attention_out)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        with scope("op:mlp_up"):
+            hidden = _project(x, self.up)
+        hidden = self.ops.relu_squared(hidden)
+        with scope("op:mlp_down"):
+            return _project(hidden, self.down)
+
+
+class GPT(nn.Module):
+    """The whole model. `forward` gives the loss of every token."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        vocab: int,
+        ops: OpTable,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if config.width < VALUE_GATE_CHANNELS:
+            raise UsageError(
+                f"a width of {config.width} is less than the {VALUE_GATE_CHANNELS} channels that "
+                "the value gates read",
+                "Raise --depth, --aspect-ratio or --head-dim.",
+            )
+        self.config, self.vocab, self.compute_dtype = config, vocab, compute_dtype
+        self.ops = Ops(ops)
+        self.token_embedding = _matrix(vocab, config.width)
+        self.value_embeddings = nn.ParameterDict(
+            {
+                str(layer): _matrix(vocab, config.width)
+                for layer in range(config.depth)
+                if config.has_value_embedding(layer)
+            }
+        )
+        self.layers = nn.ModuleList(
+            Block(config, layer, self.ops, compute_dtype) for layer in range(config.depth)
+        )
+        self.head = _matrix(vocab, config.width)
+        self.residual_lambdas = nn.Parameter(torch.zeros(config.depth))
+        self.embedding_lambdas = nn.Parameter(torch.zeros(config.depth))
+        cos, sin = _rotations(config)
+        self.register_buffer("cos", cos.to(compute_dtype), persistent=False)
+        self.register_buffer("sin", sin.to(compute_dtype), persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> GPT:
+        """Fresh weights, as upstream: the blocks' outputs start at zero, so do the value gates.
+
+        Drawn on the CPU in one fixed order: a seed means the same weights on every device.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        bound = 3**0.5 * self.config.width**-0.5  # a uniform of standard deviation 1 / sqrt(width)
+        self.token_embedding.normal_(generator=generator)
+        self.head.normal_(std=HEAD_STD, generator=generator)
+        for block in self.layers:
+            for name in ("query", "key", "value", "up"):
+                getattr(block, name).uniform_(-bound, bound, generator=generator)
+        for table in self.value_embeddings.values():
+            table.uniform_(-bound, bound, generator=generator)
+        self.residual_lambdas.fill_(1.0)
+        self.embedding_lambdas.fill_(EMBEDDING_LAMBDA)
+        return self
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Loss in nats of each target, float32 [tokens]; targets of -1 cost nothing."""
+        logits = self.logits(tokens).flatten(0, 1)
+        return self.ops.softcap_cross_entropy(logits, targets.flatten(), self.config.softcap)
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits before the soft cap, [batch, sequence, vocab]."""
+        x = x0 = self.ops.rmsnorm(self._embed("op:embedding", self.token_embedding, tokens), EPS)
+        with scope("op:residual_mix"):
+            kept, added = self.residual_lambdas.unbind(), self.embedding_lambdas.unbind()
+        sequence = tokens.shape[1]
+        cos, sin = self.cos[:sequence], self.sin[:sequence]
+        for layer, block in enumerate(self.layers):
+            with scope("op:residual_mix"):
+                x = kept[layer] * x + added[layer] * x0
+            value_embedding = None
+            if str(layer) in self.value_embeddings:
+                table = self.value_embeddings[str(layer)]
+                value_embedding = self._embed("op:value_embedding", table, tokens)
+            x = block(x, cos, sin, value_embedding)
+        x = self.ops.rmsnorm(x, EPS)
+        with scope("op:head_projection"):
+            return _project(x, self.head)
+
+    def _embed(self, label: str, table: Tensor, tokens: Tensor) -> Tensor:
+        with scope(label):
+            return F.embedding(tokens, table).to(self.compute_dtype)
+
+
+def _rotations(config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [sequence, head_dim / 2] of position / base^(2 i / head_dim)."""
+    channels = torch.arange(0, config.head_dim, 2, dtype=torch.float32)
+    frequencies = config.rotary_base ** -(channels / config.head_dim)
+    angles = torch.outer(torch.arange(config.sequence, dtype=torch.float32), frequencies)
+    return angles.cos(), angles.sin()

@@ -1,0 +1,53 @@
+"""Peaks: the arithmetic rate that utilisation is measured against, and the memory of a process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import torch
+
+KNOWN_PEAKS = {
+    "H100 PCIe": 756e12,
+    "H100": 989.5e12,
+    "H200": 989.5e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "RTX 4090": 165.2e12,
+}
+"""Dense bfloat16 FLOP/s by words of the device's name, from NVIDIA's data sheets; the first match
+counts. Every other device is measured."""
+SIDE = 1024
+SECONDS = 0.3
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    """FLOP/s and where the number is from: the data sheet, or a quick measurement."""
+    if device.type == "cuda" and dtype == torch.bfloat16:
+        name = torch.cuda.get_device_name()
+        for words, peak in KNOWN_PEAKS.items():
+            if all(word in name for word in words.split()):
+                return peak, f"data sheet of the {words}, dense bfloat16"
+    kind = str(dtype).removeprefix("torch.")
+    return measured_peak(device, dtype), f"measured, {kind} product of {SIDE} x {SIDE} matrices"
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype, seconds: float = SECONDS) -> float:
+    """FLOP/s of the fastest of many matrix products: other work can only slow one down."""
+    matrix = torch.randn(SIDE, SIDE).to(device, dtype)
+    product = torch.empty_like(matrix)
+    fastest = float("inf")
+    deadline = time.perf_counter() + seconds
+    while fastest == float("inf") or time.perf_counter() < deadline:
+        begin = time.perf_counter()
+        torch.mm(matrix, matrix, out=product)
+        product[0, 0].item()  # waits for the device
+        fastest = min(fastest, time.perf_counter() - begin)
+    return float(2 * SIDE**3 / fastest)
+
+
+def resident_peak_mb() -> float:
+    """Largest resident set of this process so far (MiB); getrusage counts bytes on macOS."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
