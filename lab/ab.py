@@ -146,6 +146,8 @@ def summarize(settings: Settings, pairs: Sequence[Pair]) -> Compared:
 
     return Compared(
         preset=settings.preset,
+        data=settings.data,
+        eval_tokens=settings.eval_tokens,
         steps=settings.steps,
         pairs=tuple(pairs),
         speedup=ratio_interval(

@@ -10,14 +10,28 @@ import click
 
 from lab import render
 from lab.commandline import PATH, command, leave
+from lab.errors import CommandError
 
 if TYPE_CHECKING:
+    from lab.chain import Head
     from lab.context import Lab
 
 
 @click.group()
 def ledger() -> None:
     """The evidence: show it, verify its chain, export it."""
+
+
+def _pinned(text: str | None) -> Head | None:
+    """The head written as LINES:SHA256."""
+    from lab.chain import Head
+
+    if text is None:
+        return None
+    lines, _, sha256 = text.partition(":")
+    if not lines.isdigit() or len(sha256) != 64:
+        raise CommandError(f"--head {text} is not LINES:SHA256", "See: kernel-lab ledger verify")
+    return Head(lines=int(lines), sha256=sha256)
 
 
 _file = click.option("--ledger", "file", type=PATH, help="[default: RESULTS/ledger.jsonl]")
@@ -44,9 +58,10 @@ def show(
 
 @command(ledger)
 @_file
-def verify(lab: Lab, file: Path | None, as_json: bool) -> None:
+@click.option("--head", help="LINES:SHA256 as printed before: is the ledger still its extension?")
+def verify(lab: Lab, file: Path | None, head: str | None, as_json: bool) -> None:
     """Is the chain intact? Finds any edited, removed or reordered line."""
-    report = _of(lab, file).ledger.verify()
+    report = _of(lab, file).ledger.verify(_pinned(head))
     render.show(report, as_json)
     leave(0 if report.ok else 3)
 

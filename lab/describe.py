@@ -10,6 +10,7 @@ from functools import singledispatch
 from typing import Any
 
 from lab import records as r
+from lab.chain import Report
 from lab.doctor import Health
 from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
 
@@ -277,6 +278,15 @@ def _(value: Status) -> list[Any]:
 def _(value: Catalogue) -> list[Any]:
     rows = [[t.signature, ", ".join(t.languages), t.summary] for t in value.targets]
     return [table(("target", "starts in", "what it is"), rows)]
+
+
+@describe.register
+def _(value: Report) -> list[Any]:
+    if value.ok:
+        words = f"{value.lines} records, the chain is intact"
+        return [_plain(f"{words}; head {value.head.lines}:{value.head.sha256}")]
+    found = [[str(problem.line), problem.what] for problem in value.problems]
+    return [_plain("the chain is BROKEN"), table((">line", "what is wrong"), found)]
 
 
 @describe.register

@@ -55,8 +55,8 @@ def collect(
 ) -> Evidence:
     """The evidence in `lines` (a ledger's records, in its order) for exactly these values.
 
-    With `incumbent_sha256`, only an A/B against that incumbent counts: after another promotion,
-    older comparisons are with what nobody runs any more.
+    With `incumbent_sha256`, only a bench or A/B against that incumbent counts: after another
+    promotion, older comparisons are with what nobody runs any more.
     """
 
     def counts(line: object) -> bool:
@@ -77,9 +77,13 @@ def collect(
     for line in filter(counts, lines):
         if isinstance(line, Verified) and _displaces(line, verified):
             verified = line
+        elif not isinstance(line, Benched | Tried):
+            continue
+        elif incumbent_sha256 not in ("", line.incumbent_sha256):
+            continue
         elif isinstance(line, Benched) and _displaces(line, benched):
             benched = line
-        elif isinstance(line, Tried) and incumbent_sha256 in ("", line.incumbent_sha256):
+        elif isinstance(line, Tried):
             tried = line
             if line.outcome.pairs:
                 begun.add(_identity(line.outcome.pairs[0]))

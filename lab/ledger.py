@@ -163,7 +163,8 @@ class Ledger:
                 f"is unknown here (this version reads schema {SCHEMA})",
                 "It was written by a newer kernel-lab: update this one.",
             )
-        return MachineError(f"{self.path}, line {number} is no record: {error}", self._verify_hint)
+        what = error.__cause__ or error if error else ""
+        return MachineError(f"{self.path}, line {number} is no record: {what}", self._verify_hint)
 
     @property
     def _verify_hint(self) -> str:

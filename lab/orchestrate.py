@@ -117,6 +117,8 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
         return "bench", f"kernel-lab bench {name}", "verified, not timed yet"
     if isinstance(found.benched.outcome, Failed | Quarantined):
         return "edit", f"edit {workspace.candidate_file}", f"bench: {found.benched.outcome.reason}"
+    if found.tried and isinstance(found.tried.outcome, Broken):
+        return "edit", f"edit {workspace.candidate_file}", f"ab: {found.tried.outcome.reason}"
     verdict = judge(found, Policy())
     unmet = "; ".join(r.rule for r in verdict.reasons if not r.holds)
     if verdict.decision == "promote":
@@ -139,8 +141,6 @@ def _undecided(
 
     if tried is None:
         return "ab", f"kernel-lab ab {name}", "faster in the bench, not tried in training yet"
-    if isinstance(tried.outcome, Broken):
-        return "edit", f"edit {workspace.candidate_file}", f"ab: {tried.outcome.reason}"
     more = [count for count in LOOKS if count > len(tried.outcome.pairs)]
     if more:
         return "ab", f"kernel-lab ab {name} --pairs {more[0]}", f"undecided: {unmet}"

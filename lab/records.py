@@ -181,6 +181,8 @@ class Compared(_Outcome, frozen=True, kw_only=True, tag="compared"):
     """Paired runs. `speedup`: incumbent / candidate step time. `val_bpb`: candidate - incumbent."""
 
     preset: str
+    data: str
+    eval_tokens: str
     steps: int
     pairs: tuple[Pair, ...]
     speedup: Interval
@@ -265,10 +267,11 @@ class Verified(About, frozen=True, kw_only=True, tag="verified"):
 
 
 class Benched(About, frozen=True, kw_only=True, tag="benched"):
-    """Stage 4."""
+    """Stage 4. The incumbent is what the trainer would have run on that day."""
 
     tier: Tier
     isolation: str
+    incumbent_sha256: str
     outcome: Measured | Quarantined | Failed
 
 

@@ -16,7 +16,6 @@ import msgspec
 
 from lab.progress import Progress
 
-
 FILE_WIDTH = 160
 """Columns of tables in a file or a pipe, where no terminal says how many there are."""
 

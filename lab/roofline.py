@@ -1,6 +1,6 @@
 """The speed of light of this machine: how fast memory and matrix multiplication really are, now.
 
-`measure(engine)` times torch kernels on this device and keeps the best of several rounds:
+`measure(engine)` times torch kernels on this device and keeps the best of many short samples:
 bandwidth by working set (caches answer small ones, main memory large ones) and matmul peak by
 dtype. The result holds for this process only and is never stored: a machine that is busy or
 throttled today has another roofline tomorrow.
@@ -9,7 +9,7 @@ throttled today has another roofline tomorrow.
 to refuse timings that cannot be true. So every choice here errs towards a lower floor: the fastest
 of read, write and copy counts, part of the data may lie in a cache, and arithmetic counts at
 matmul speed, which elementwise code cannot reach. What it cannot know is a neighbour that slowed
-every round of the measurement; `target_floor_ms`, by which results are refused, leaves headroom.
+every sample; `target_floor_ms`, by which results are refused, leaves headroom.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from lab.errors import unknown
@@ -33,9 +34,10 @@ SMALLEST_BYTES = 2**18
 LARGEST_BYTES = {"cpu": 2**28, "mps": 2**28, "cuda": 2**30}
 """Several times the last cache: tens of MiB of L3 on CPUs, 50 MiB of L2 on an H100."""
 SAMPLE_BYTES = {"cpu": 2**24, "mps": 2**27, "cuda": 2**30}
-"""Traffic of one timed sample. On a CPU well under a scheduler's time slice, so that some samples
-are undisturbed however busy the machine is; on a GPU well above the cost of waiting for it."""
-LEAST_ROUNDS = 3
+"""Most traffic of one timed sample. On a CPU well under a scheduler's time slice, so that some
+samples run undisturbed on a busy machine; on a GPU well above the cost of waiting for it."""
+SAMPLE_CALLS = {"cpu": 8, "mps": 100, "cuda": 100}
+"""Most calls of one sample, which make up the traffic where the working set is small."""
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 """Bytes of one element of each dtype that is measured."""
 MATMUL_SIZES = {"cpu": (256, 512, 1024), "mps": (1024, 2048, 4096), "cuda": (2048, 4096, 8192)}
@@ -115,7 +117,7 @@ def _envelope(points: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
 def measure(engine: str, seconds: float = 2.5) -> Roofline:
     """Measures `engine` ("cpu", "cuda" or "mps") for about `seconds`, once per process.
 
-    The rounds are spread over the whole time, so that a burst of other work on the machine spoils
+    The samples are many, short and spread over that time, so that other work on the machine spoils
     some of them and not all. Raises `CommandError` for an engine without a torch device.
     """
     if engine not in LARGEST_BYTES:
@@ -142,14 +144,14 @@ class _Sample(NamedTuple, Generic[Key]):
 
 
 def _best_rates(samples: list[_Sample[Key]], clock: Clock, seconds: float) -> dict[Key, float]:
-    """The best rate in 10^9 units per second for each key, over rounds of all samples."""
+    """The best rate in 10^9 units per second for each key, over one round of all samples or more."""
     best: dict[Key, float] = {}
-    end, rounds = time.perf_counter() + seconds, 0
-    while rounds < LEAST_ROUNDS or time.perf_counter() < end:
-        for sample in samples:
-            rate = sample.units / clock(sample.call, sample.repeats) / 1e9
-            best[sample.key] = max(best.get(sample.key, 0.0), rate)
-        rounds += 1
+    deadline = time.perf_counter() + seconds
+    for number, sample in enumerate(cycle(samples)):
+        if number >= len(samples) and time.perf_counter() > deadline:
+            break
+        rate = sample.units / clock(sample.call, sample.repeats) / 1e9
+        best[sample.key] = max(best.get(sample.key, 0.0), rate)
     return best
 
 
@@ -164,14 +166,16 @@ def _transfers(engine: str) -> list[_Sample[int]]:
     samples = []
     size = SMALLEST_BYTES
     while size <= 4 * len(buffer):
-        repeats = max(1, min(100, sample_bytes // size))
+        repeats = max(1, min(SAMPLE_CALLS[engine], sample_bytes // size))
         length = min(size, sample_bytes)
         # a large working set is walked through in parts, each cold again when its turn comes
         parts = buffer[: size // 4].split(length // 4)
         calls: list[Callable[[], Any]] = [part.sum for part in parts]
         calls += [part.zero_ for part in parts]
         calls += [partial(half.copy_, other) for half, other in (part.chunk(2) for part in parts)]
-        samples += [_Sample(size, length, call, repeats) for call in calls]
+        found = [_Sample(size, length, call, repeats) for call in calls]
+        # as many samples of each working set, however many parts it has
+        samples += found * max(1, largest // max(size, sample_bytes))
         size *= 2
     return samples
 
@@ -185,7 +189,9 @@ def _products(engine: str, clock: Clock) -> list[_Sample[str]]:
         for size in MATMUL_SIZES[engine]:
             left = torch.randn(size, size, device=engine).to(getattr(torch, dtype))
             call = partial(torch.mm, left, left.clone())
-            samples.append(_Sample(dtype, 2 * size**3, call, 1))
+            sample = _Sample(dtype, 2 * size**3, call, 1)
+            # short ones more often: on a busy machine they are the ones that run undisturbed
+            samples += [sample] * (MATMUL_SIZES[engine][-1] // size) ** 2
             if clock(call, 1) > MATMUL_LIMIT_S:
                 break
     return samples

@@ -176,6 +176,7 @@ def bench(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Benche
         **about(workspace, folder, stored),
         tier="device",
         isolation=harness.isolation(),
+        incumbent_sha256=incumbent_sha256(lab, seal),
         outcome=outcome,
     )
     return lab.ledger.append(record)
@@ -251,7 +252,9 @@ def _earlier_pairs(
     tried = evidence(lab, workspace, stored).tried
     if tried is None or not isinstance(tried.outcome, Compared):
         return None, ()
-    if (tried.outcome.preset, tried.outcome.steps) != (settings.preset, settings.steps):
+    was = tried.outcome
+    same = (settings.preset, settings.data, settings.eval_tokens, settings.steps)
+    if (was.preset, was.data, was.eval_tokens, was.steps) != same:
         return None, ()
     return tried, tried.outcome.pairs
 

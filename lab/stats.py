@@ -87,7 +87,9 @@ def log_ratios(incumbent: Sequence[float], candidate: Sequence[float]) -> np.nda
         bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
         if bad.size:
             first = int(bad[0])
-            raise ValueError(f"{name}: time {array[first]} of block {first} is no finite time above 0")
+            raise ValueError(
+                f"{name}: time {array[first]} of block {first} is no finite time above 0"
+            )
         logs[name] = np.log(array)
     if len(incumbent) != len(candidate):
         raise ValueError(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def held_out(keys: Sequence[str]) -> list[bool]:
+def held_out(keys: Iterable[str]) -> list[bool]:
     """Which of `keys` are held out for validation: one in eight, by hash.
 
     A key's fate does not depend on the others, but for this: neither side is ever empty, and equal
@@ -132,7 +132,7 @@ def held_out(keys: Sequence[str]) -> list[bool]:
     lowest, highest = min(scores, default=b""), max(scores, default=b"")
     if lowest == highest:
         raise DataError(
-            f"{len(keys)} documents, no two of them different, cannot be divided into a training "
+            f"{len(scores)} documents, no two of them different, cannot be divided into a training "
             "and a validation split",
             "Use more text.",
         )
@@ -149,7 +149,7 @@ class Divided:
 
     @cached_property
     def _held_out(self) -> list[bool]:
-        return held_out(list(self._all()))
+        return held_out(self._all())
 
     def documents(self, is_held_out: bool) -> Iterator[str]:
         """Those held out, or the others, in order."""

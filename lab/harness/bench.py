@@ -11,7 +11,7 @@ with all raw samples and no speed-up to quote as evidence.
 What is and is not flushed: on the CPU nothing is. Between two blocks the judge writes and reads
 every slot of all arms, which leaves in the caches what it touched last, the same for every arm; a
 block of many calls touches each slot once. On CUDA a block's slots together are larger than the L2
-cache wherever a call is not too large for more than one slot. Never verifies odd cases: verify does.
+cache wherever a call is not too large for more than one slot.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def bench(
     with ThreadPoolExecutor(max_workers=len(files)) as pool, ExitStack() as stack:
         patience, hide = settings.patience, settings.hide
         sessions = {
-            arm: stack.enter_context(
-                Session(file.read_bytes(), folder.id, engine, arena, patience, hide)
-            )
+            arm: stack.enter_context(Session(file, folder.id, engine, arena, patience, hide))
             for arm, file in files.items()
         }
         try:

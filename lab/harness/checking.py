@@ -46,6 +46,8 @@ PLAIN_ROUNDS: tuple[tuple[Family, bool], ...] = (
 """For targets without gradients."""
 HEAVY_BYTES = 2**25
 """Cases whose slot is larger have one content per round instead of two: the oracle is the cost."""
+LIGHT_BYTES = 2**22
+"""Below, the judge computes on one thread: several would only take the cores from the workers."""
 PROBES = ("zeros", "constant", "copy")
 
 
@@ -92,6 +94,10 @@ class CaseChecks:
 
     def run(self, candidate: Session, incumbent: Session, pool: Executor) -> None:
         """All rounds. Raises `Fault` for the candidate, `MachineError` for everything else."""
+        with judge_threads(1 if self.layout.slot_bytes <= LIGHT_BYTES else None):
+            self._run(candidate, incumbent, pool)
+
+    def _run(self, candidate: Session, incumbent: Session, pool: Executor) -> None:
         candidate.arrange(self.layout, self.slots)
         with incumbent_blamed(self.folder.id):
             incumbent.arrange(self.layout, self.slots)
@@ -118,8 +124,7 @@ class CaseChecks:
         incumbent: Session,
         pool: Executor,
     ) -> None:
-        packed = [inputs.pack(self.layout, content) for content in contents]
-        written = [*packed, packed[0]]
+        written = inputs.pack(self.layout, [*contents, contents[0]])
         theirs = pool.submit(forms.exchange, incumbent, written, differentiate)
         ours = pool.submit(forms.exchange, candidate, written, differentiate)
         expected = [oracle.evaluate(self.folder, content) for content in contents]
@@ -237,6 +242,19 @@ def _check_finite(tensors: Sequence[Answered]) -> None:
             place = tolerances.not_finite(found, within)
             if place is not None:
                 raise Fault("not_finite", words.not_finite(one.name, place))
+
+
+@contextmanager
+def judge_threads(count: int | None) -> Iterator[None]:
+    """The judge's own torch on so many threads (None: as it is); put back afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

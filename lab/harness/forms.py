@@ -8,7 +8,6 @@ there) and the judge's own copy of the shared memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +34,7 @@ class Answers:
         return inputs.stacked_view(self.memory, span)
 
 
-def exchange(session: Session, written: Sequence[torch.Tensor], differentiate: bool) -> Answers:
+def exchange(session: Session, written: torch.Tensor, differentiate: bool) -> Answers:
     """Writes, runs, fetches and reads: the same for a check and for a timing."""
     session.write(written)
     timed = session.run(len(written), differentiate)
@@ -73,13 +72,21 @@ def check_gradients(answers: Answers, layout: Layout, engine: str) -> None:
             _check_tensor(name, span, gradient, engine)
 
 
-def check_inputs(answers: Answers, layout: Layout, written: Sequence[torch.Tensor]) -> None:
+def check_inputs(answers: Answers, layout: Layout, written: torch.Tensor) -> None:
     """Reason input_changed, if any given byte differs afterwards, gaps and guards included."""
-    for slot, before in enumerate(written):
-        changed = answers.memory[slot, : layout.given_bytes] != before
-        if bool(changed.any()):
-            offset = int(changed.int().argmax())
-            raise Fault("input_changed", words.input_changed(*_locate(layout, offset)))
+    import numpy as np
+
+    # In words of 8 bytes: 8 times fewer comparisons. All offsets are multiples of 256.
+    before, after = (
+        memory[:, : layout.given_bytes].numpy().view(np.int64)
+        for memory in (written, answers.memory)
+    )
+    if np.array_equal(before, after):
+        return
+    slot = int((before != after).any(axis=1).argmax())
+    given = slice(layout.given_bytes)
+    offset = int((written[slot, given] != answers.memory[slot, given]).int().argmax())
+    raise Fault("input_changed", words.input_changed(*_locate(layout, offset)))
 
 
 def _check_tensor(name: str, span: Span, output: Returned, engine: str) -> None:

@@ -243,15 +243,22 @@ def _rounded(values: np.ndarray, dtype: str) -> torch.Tensor:
 # ---- bytes --------------------------------------------------------------------------------------
 
 
-def pack(layout: Layout, content: Content) -> torch.Tensor:
-    """The given bytes of a slot, uint8 [given_bytes]."""
+def pack(
+    layout: Layout, contents: Sequence[Content], into: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The bytes of one slot per content, uint8 [contents, slot_bytes]; what is not given is poison.
+
+    `into` is the result of an earlier call with as many contents, which is written over.
+    """
     import torch
 
-    slot = torch.full((layout.given_bytes,), POISON, dtype=torch.uint8)
+    shape = (len(contents), layout.slot_bytes)
+    slots = torch.full(shape, POISON, dtype=torch.uint8) if into is None else into
     spans = (*layout.arguments, *layout.incoming)
-    for span, tensor in zip(spans, (*content.inputs, *content.incoming), strict=True):
-        view(slot, span).copy_(tensor)
-    return slot
+    for slot, content in zip(slots, contents, strict=True):
+        for span, tensor in zip(spans, (*content.inputs, *content.incoming), strict=True):
+            view(slot, span).copy_(tensor)
+    return slots
 
 
 def view(slot: torch.Tensor, span: Span) -> torch.Tensor:

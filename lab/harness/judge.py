@@ -1,8 +1,10 @@
 """One worker process as the judge sees it: what it is given, what it answers, how it ends.
 
-    with Session(source, folder.id, engine, limits, arena_bytes) as session:
-        session.prepare(); session.arrange(layout, slots)
-        session.write(slots); session.run(...); calls = session.fetch()
+    with Session(file, folder.id, engine, arena_bytes, Patience()) as session:
+        session.prepare()
+        session.arrange(layout, 2)
+        session.write(slots)
+        timed, calls, memory = session.run(2, True), session.fetch(2), session.read(2)
 
 Every way in which a worker can fail becomes a `Fault` with a reason of records.FailureReason. The
 shared memory is read and written with pread and pwrite only, so that nothing a worker does to it
@@ -23,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lab.errors import MachineError
+from lab.errors import CommandError, MachineError
 from lab.harness import protocol, sandbox
 from lab.harness.running import Limits
-from lab.places import ROOT
+from lab.places import ROOT, default_results
 from lab.records import FailureReason
 
 if TYPE_CHECKING:
@@ -78,20 +80,19 @@ class Session:
 
     def __init__(
         self,
-        source: bytes,
+        file: Path,
         function: str,
         engine: str,
         arena_bytes: int,
         patience: Patience,
         hide: Sequence[Path] = (),
     ) -> None:
+        self._source = read_source(file)
         self._function = function
         self._engine = engine
         self._patience = patience
         self._arena_bytes = arena_bytes
-        self._slots = 0
         self._slot_bytes = 0
-        self._given_bytes = 0
         self._scratch = tempfile.TemporaryDirectory(
             prefix="kernel-lab-worker-", ignore_cleanup_errors=True
         )
@@ -101,15 +102,15 @@ class Session:
         # Held while descriptors are in use, so that none is closed, and its number reused, then.
         self._in_use = threading.RLock()
         try:
-            self._launch(source, hide)
+            self._launch(hide)
         except BaseException:
             self.close()
             raise
 
-    def _launch(self, source: bytes, hide: Sequence[Path]) -> None:
+    def _launch(self, hide: Sequence[Path]) -> None:
         scratch = Path(self._scratch.name).resolve()
         self._file = scratch / SCRATCH_NAME
-        self._file.write_bytes(source)
+        self._file.write_bytes(self._source)
         self._file.chmod(0o444)
         to_worker, from_judge = os.pipe()
         to_judge, from_worker = os.pipe()
@@ -128,7 +129,7 @@ class Session:
                     file_bytes=2**30,
                 ),
                 pass_fds=(to_worker, from_worker, self._memory),
-                hide=(ROOT, *hide),
+                hide=(ROOT, default_results(), *hide),
                 readable=(WORKER,),
             )
         finally:
@@ -139,7 +140,7 @@ class Session:
 
     def prepare(self) -> None:
         """Parses the source, starts the framework, imports the candidate."""
-        if self._file.stat().st_size > LONGEST_SOURCE:
+        if len(self._source) > LONGEST_SOURCE:
             raise Fault("syntax", f"the file is larger than {LONGEST_SOURCE} bytes")
         start = protocol.Start(
             memory=self._memory, memory_bytes=self._arena_bytes, device=self._engine
@@ -153,21 +154,20 @@ class Session:
         """Lays out so many slots; their storage stays the same until the next time."""
         if slots * layout.slot_bytes > self._arena_bytes:
             raise ValueError(f"{slots} slots of {layout.slot_bytes} bytes do not fit")
-        self._slots, self._slot_bytes = slots, layout.slot_bytes
-        self._given_bytes = layout.given_bytes
+        self._slot_bytes = layout.slot_bytes
         self._ask(layout.question(slots), protocol.Done)
         self._freeze()
 
-    def write(self, slots: Sequence[torch.Tensor]) -> None:
-        """Fills the first slots with given bytes and poisons what the worker is to fill."""
-        from lab.harness.inputs import POISON
+    def write(self, slots: torch.Tensor) -> None:
+        """Fills the first slots, uint8 [slots, slot_bytes], poison for the worker's part included.
 
-        poison = memoryview(bytes([POISON]) * (self._slot_bytes - self._given_bytes))
+        The worker must not be at work.
+        """
+        data, offset = slots.view(-1).numpy().data, 0
         with self._in_use:
-            for index, slot in enumerate(slots):
-                offset = index * self._slot_bytes
-                _write_all(self._memory, slot.numpy().data, offset)
-                _write_all(self._memory, poison, offset + self._given_bytes)
+            while data:
+                count = os.pwrite(self._memory, data, offset)
+                data, offset = data[count:], offset + count
 
     def run(self, slots: int, differentiate: bool) -> Timed:
         """One call per slot. The judge's clock runs from the question to the answer."""
@@ -296,6 +296,15 @@ class Session:
         return None
 
 
+def read_source(file: Path) -> bytes:
+    """The bytes of a file, at most one more than allowed. `CommandError` if it is missing."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(LONGEST_SOURCE + 1)
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}", "Name a file.") from error
+
+
 def shared_memory(size: int, folder: Path) -> int:
     """A descriptor of `size` bytes that two processes may map; nothing of it is left on disk."""
     if sys.platform == "linux":
@@ -310,9 +319,3 @@ def shared_memory(size: int, folder: Path) -> int:
     os.unlink(name)
     os.ftruncate(descriptor, size)
     return descriptor
-
-
-def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(descriptor, data, offset)
-        data, offset = data[count:], offset + count

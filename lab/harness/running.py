@@ -27,6 +27,7 @@ from lab.errors import MachineError
 MEGABYTE = 1_000_000
 WATCH_EVERY_S = 0.1
 """At 4 GB/s (a fast page-fault rate) memory may pass its limit by 0.4 GB before it is seen."""
+KILL_WITHIN_S = 5.0
 
 Why = Literal["timeout", "memory", "processes", "output_flood"]
 
@@ -94,7 +95,7 @@ class Sandboxed:
         self._signals_as_codes = codes_above_128_are_signals
         self._captured = bytearray()
         self._stdout = bytearray()
-        self._frozen: list[psutil.Process] = []
+        self._frozen: list[int] = []
         self._lock = threading.Lock()
         self._end = ""
         self._ended = threading.Event()
@@ -208,35 +209,31 @@ class Sandboxed:
 
     def freeze(self) -> None:
         """Stops every process of the tree, so that it uses nothing while others are timed."""
-        stopped: dict[int, psutil.Process] = {}
-        while fresh := [p for p in self._descendants() if p.pid not in stopped]:
-            for process in fresh:
-                with contextlib.suppress(psutil.Error):
-                    process.send_signal(signal.SIGSTOP)
-                stopped[process.pid] = process
-        self._frozen = list(stopped.values())
+        stopped: list[int] = []
+        while fresh := [pid for pid in descendants(self.pid) if pid not in stopped]:
+            for pid in fresh:
+                send_signal(pid, signal.SIGSTOP)
+            stopped += fresh
+        self._frozen = stopped
 
     def thaw(self) -> None:
         """Lets the tree go on."""
-        for process in self._frozen:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGCONT)
+        for pid in self._frozen:
+            send_signal(pid, signal.SIGCONT)
         self._frozen = []
 
     # ---- within ----------------------------------------------------------------------------------
 
-    def _descendants(self) -> list[psutil.Process]:
-        return [p for pid in descendants(self.pid) for p in _process(pid)]
-
     def _kill_all(self) -> None:
-        found = self._descendants()
+        """From the top down: the first below the launcher is pid 1 of a namespace, if there is one,
+        and takes everything in it along, however fast it forks."""
+        end = time.monotonic() + KILL_WITHIN_S
+        while (found := list(descendants(self.pid))) and time.monotonic() < end:
+            for pid in found:
+                send_signal(pid, signal.SIGKILL)
+            time.sleep(0.002)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        while found:
-            for process in found:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            found = [p for p in self._descendants() if p not in found]
 
     def _stop_for(self, why: Why) -> None:
         if self.why is None and self._popen.poll() is None:
@@ -251,10 +248,10 @@ class Sandboxed:
                 continue
             if time.monotonic() > end:
                 self._stop_for("timeout")
-            tree = self._descendants()
+            tree = list(descendants(self.pid))
             if len(tree) > self._limits.processes:
                 self._stop_for("processes")
-            if sum(_resident(process) for process in tree) > memory:
+            if sum(map(_resident, tree)) > memory:
                 self._stop_for("memory")
 
     def _capture(self) -> None:
@@ -307,13 +304,14 @@ def descendants(pid: int) -> Iterator[int]:
                 yield from descendants(child)
 
 
-def _process(pid: int) -> Iterator[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        yield psutil.Process(pid)
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """kill(2), where a process that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
-def _resident(process: psutil.Process) -> int:
+def _resident(pid: int) -> int:
     try:
-        return int(process.memory_info().rss)
+        return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0

@@ -87,7 +87,7 @@ def open_session(
     file: Path, folder: TargetFolder, engine: str, arena: int, settings: VerifySettings
 ) -> Session:
     """A fresh worker for one implementation of a target."""
-    return Session(file.read_bytes(), folder.id, engine, arena, settings.patience, settings.hide)
+    return Session(file, folder.id, engine, arena, settings.patience, settings.hide)
 
 
 def failed(fault: Fault, current: CaseChecks | None, checks: Sequence[TensorCheck]) -> Failed:

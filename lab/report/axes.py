@@ -64,6 +64,7 @@ def legend_below(ax: Axes, handles: Sequence[Artist]) -> None:
 
 
 def whisker(ax: Axes, position: float, row: Row) -> None:
+    """An estimate with its interval in a row; nothing where a number is not finite."""
     values = (row.interval.low, row.interval.point, row.interval.high)
     if not all(math.isfinite(value) for value in values):
         return

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lab.records import Compared, Line, Machine, Measured, Profiled
 from lab.report import panels, style
 from lab.report.axes import say, words_of
+from lab.report.numbers import one_line
 from lab.report.story import Story, latest_profile, stories
 from lab.report.words import ab_missing, bench_missing, failure_detail, finding_text, headline
 
@@ -172,8 +173,7 @@ def _bench_panel(story: Story | None) -> _Panel:
     benched = story.benched if story else None
     missing = bench_missing(story)
     if missing or benched is None or not isinstance(benched.outcome, Measured):
-        detail = failure_detail(story) if not (story and story.tried) else ""
-        return _words_panel(panels.BENCH_TITLE, f"{missing}\n{detail}")
+        return _words_panel(panels.BENCH_TITLE, missing, failure_detail(story))
     outcome = benched.outcome
     names = [row.name for row in panels.bench_rows(outcome)]
     return _rows_panel(names, lambda ax: panels.draw_speedups(ax, outcome))
@@ -184,14 +184,16 @@ def _ab_panels(story: Story | None) -> _Row:
     tried = story.tried if story else None
     if story is None or tried is None or not isinstance(tried.outcome, Compared):
         detail = failure_detail(story) if tried else ""
-        return [(1.0, _words_panel("A/B: paired training runs", f"{ab_missing(story)}\n{detail}"))]
+        return [(1.0, _words_panel("A/B: paired training runs", ab_missing(story), detail))]
     names = [""] * (len(tried.outcome.pairs) + 1)
     columns = panels.pair_columns(tried.outcome, story)
     shares = (0.4, 0.32, 0.28)
     return [(share, _rows_panel(names, draw)) for share, draw in zip(shares, columns, strict=True)]
 
 
-def _words_panel(title: str, text: str) -> _Panel:
+def _words_panel(title: str, text: str, detail: str = "") -> _Panel:
+    """A panel that says why it is empty; `detail` may be a candidate's words, at any length."""
+    text = f"{text}\n{one_line(detail, 400)}"
     lines = words_of(text).count("\n") + 1
     return _Panel(0.22 * lines + 0.2, 0.0, lambda ax: say(ax, title, text))
 
@@ -250,7 +252,7 @@ def _place(figure: Figure, panel: _Panel, cell: _Cell) -> None:
     panel.draw(ax)
     title = ax.get_title(loc="left")
     ax.set_title("", loc="left")
-    _text(figure, cell.left, cell.top - 0.3, title, fontsize=11, fontweight="bold")
+    _text(figure, cell.left, cell.top - 0.3, style.plain(title), fontsize=11, fontweight="bold")
     legend = ax.get_legend()
     if legend is not None:
         legend.set_in_layout(False)
@@ -258,7 +260,7 @@ def _place(figure: Figure, panel: _Panel, cell: _Cell) -> None:
         box = ax.get_tightbbox()
         if box is None:
             break
-        left += max(0.0, cell.left - box.x0 / figure.dpi)
+        left += 0
         right -= max(0.0, box.x1 / figure.dpi - cell.left - cell.width)
         ax.set_position((left / width, bottom, (right - left) / width, tall))
     if legend is not None:

@@ -18,11 +18,8 @@ TONES = {"PROMOTE": "promote", "HOLD": "hold", "REJECT": "reject", "NOT JUDGED":
 
 def anchor(story: Story) -> str:
     """The id of a story's section."""
-    return f"candidate-{story.short}-{story.engine}-{_digest(story.machine.hardware)}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    key = "\n".join((story.target, story.engine, story.candidate_sha256, story.machine.hardware))
+    return f"candidate-{hashlib.sha256(key.encode()).hexdigest()[:SHORT]}"
 
 
 def overview(found: Sequence[Story], opened: Sequence[Opened], shown: int) -> Markup:

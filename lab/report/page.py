@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from lab.errors import MachineError
-from lab.records import Line, Machine
+from lab.records import Line, Machine, Profiled
 from lab.report import figures, sections
 from lab.report.markup import Markup, element, joined, raw
 from lab.report.numbers import counted
@@ -48,7 +48,7 @@ def write_report(
     """Writes the three files into `folder`, which is made if it is missing.
 
     `lines` are the ledger's, oldest first. Raises `MachineError` where the folder cannot be
-    written; files of an earlier report are then still there.
+    written; each file is then still the old one, or already the new one, and never half of it.
     """
     records = list(lines)
     content = {
@@ -110,7 +110,7 @@ def _header(lines: Sequence[Line], title: str) -> Markup:
 
 def _profiles(lines: Sequence[Line]) -> Markup:
     """The newest profile of each engine."""
-    engines = sorted({line.engine for line in lines if hasattr(line, "engine")})
+    engines = sorted({line.engine for line in lines if isinstance(line, Profiled)})
     found = [p for p in (latest_profile(lines, engine) for engine in engines) if p is not None]
     if not found:
         return sections.profile_section(None, joined())

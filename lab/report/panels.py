@@ -1,7 +1,7 @@
 """The three panels of the progress figure: hot ops, speed-up per case, and the A/B pair by pair.
 
-Each is drawn on axes that the caller made. A panel without data says in words what has not been run
-and with which command. Every number comes from a record. Never touches pyplot or the file system.
+Each is drawn on axes that the caller made, from a record that has the data. Never touches pyplot or
+the file system.
 """
 
 from __future__ import annotations
@@ -24,6 +24,22 @@ if TYPE_CHECKING:
 BENCH_TITLE = "Bench: speed-up over the incumbent"
 MOST_OPS = 14
 """Bars of the hot-op panel; the rest is summed up in one more."""
+_INCUMBENT: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 8.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": style.INK,
+    "markeredgewidth": 1.3,
+    "linestyle": "none",
+    "zorder": 4,
+}
+_CANDIDATE: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 4.5,
+    "color": style.CANDIDATE,
+    "linestyle": "none",
+    "zorder": 5,
+}
 
 
 # ---- hot ops ------------------------------------------------------------------------------------
@@ -165,6 +181,7 @@ def _pair_rows(ax: Axes, outcome: Compared, named: bool) -> None:
 
 
 def _draw_val_bpb(ax: Axes, outcome: Compared) -> None:
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for row, pair in enumerate(outcome.pairs):
@@ -180,33 +197,8 @@ def _draw_val_bpb(ax: Axes, outcome: Compared) -> None:
     ax.set_axisbelow(True)
     ax.set_title(f"A/B: val_bpb after {counted(outcome.steps, 'step')}")
     ax.set_xlabel("bits per byte; left is better")
-    from matplotlib.lines import Line2D
-
-    legend_below(
-        ax,
-        [
-            Line2D([], [], label="incumbent", **_INCUMBENT),
-            Line2D([], [], label="candidate", **_CANDIDATE),
-        ],
-    )
-
-
-_INCUMBENT: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 8.5,
-    "markerfacecolor": "none",
-    "markeredgecolor": style.INK,
-    "markeredgewidth": 1.3,
-    "linestyle": "none",
-    "zorder": 4,
-}
-_CANDIDATE: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 4.5,
-    "color": style.CANDIDATE,
-    "linestyle": "none",
-    "zorder": 5,
-}
+    arms = (("incumbent", _INCUMBENT), ("candidate", _CANDIDATE))
+    legend_below(ax, [Line2D([], [], label=label, **look) for label, look in arms])
 
 
 def _draw_difference(ax: Axes, outcome: Compared, margin: float) -> None:

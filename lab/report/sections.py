@@ -12,6 +12,7 @@ from statistics import median
 
 from lab.records import (
     Compared,
+    HotOp,
     Line,
     Machine,
     Profiled,
@@ -52,23 +53,7 @@ def profile_section(profile: Profiled | None, figure: Markup) -> Markup:
         "The last two columns are the speed-up of the whole step if the op took no time, and if it "
         "took the least possible."
     )
-    rows = [
-        [
-            element("code", op.op),
-            "target" if op.target else "",
-            percent_text(op.share),
-            ms_text(op.time_ms),
-            ms_text(op.forward_ms),
-            ms_text(op.backward_ms),
-            f"{op.calls:,}",
-            number_text(op.bytes_moved / 1e6),
-            number_text(op.flops / 1e9),
-            ms_text(op.roofline_ms),
-            f"{op.ceiling_removed:.3f}x",
-            f"{op.ceiling_roofline:.3f}x",
-        ]
-        for op in sorted(profile.ops, key=lambda op: -op.share)
-    ]
+    rows = [_op_row(op) for op in sorted(profile.ops, key=lambda op: -op.share)]
     headings = [
         *("op", "", ">share", ">per step", ">forward", ">backward", ">calls", ">MB"),
         *(">GFLOP", ">roofline", ">if removed", ">at roofline"),
@@ -82,6 +67,23 @@ def profile_section(profile: Profiled | None, figure: Markup) -> Markup:
         table(f"Profile of {profile.time_utc}", headings, rows),
         details("Raw step times", element("p", f"Milliseconds: {steps}.")),
     )
+
+
+def _op_row(op: HotOp) -> list[str | Markup]:
+    return [
+        element("code", op.op),
+        "target" if op.target else "",
+        percent_text(op.share),
+        ms_text(op.time_ms),
+        ms_text(op.forward_ms),
+        ms_text(op.backward_ms),
+        f"{op.calls:,}",
+        number_text(op.bytes_moved / 1e6),
+        number_text(op.flops / 1e9),
+        ms_text(op.roofline_ms),
+        f"{op.ceiling_removed:.3f}x",
+        f"{op.ceiling_roofline:.3f}x",
+    ]
 
 
 # ---- one candidate ------------------------------------------------------------------------------

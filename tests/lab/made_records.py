@@ -113,9 +113,8 @@ def benched(outcome: Any = None, cases: Sequence[CaseTiming] = (), **changes: An
     if outcome is None:
         cases = cases or [steady(case) for case in CASES]
         outcome = Measured(cases=tuple(cases), speedup=UNUSED, control=UNUSED)
-    return Benched(
-        **{**ABOUT, "tier": "device", "isolation": "none", "outcome": outcome, **changes}
-    )
+    defaults = {"tier": "device", "isolation": "none", "incumbent_sha256": INCUMBENT}
+    return Benched(**{**ABOUT, **defaults, "outcome": outcome, **changes})
 
 
 def arm(step_ms: float, val_bpb: float, op_sha256: str, steps: int = 20) -> Arm:
@@ -136,7 +135,15 @@ def pair(number: int, speedup: float = 1.1, bpb_change: float = 0.0) -> Pair:
 
 def compared(pairs: Sequence[Pair]) -> Compared:
     """An A/B of these pairs."""
-    return Compared(preset="tour", steps=20, pairs=tuple(pairs), speedup=UNUSED, val_bpb=UNUSED)
+    return Compared(
+        preset="tour",
+        data="stdlib",
+        eval_tokens="cheap",
+        steps=20,
+        pairs=tuple(pairs),
+        speedup=UNUSED,
+        val_bpb=UNUSED,
+    )
 
 
 def pairs(

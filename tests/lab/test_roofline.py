@@ -108,9 +108,9 @@ def test_this_machine_is_measured_once_and_left_as_it_was() -> None:
     assert set(measured.peak_gflop_s) == {"float32", "bfloat16"}
 
 
-def test_rates_are_the_best_of_all_rounds() -> None:
-    """Other work on the machine only ever makes a round slower."""
+def test_rates_are_the_best_of_all_samples() -> None:
+    """Other work on the machine only ever makes a sample slower."""
     seconds = iter([4.0, 2.0, 8.0])
-    sample = roofline._Sample("x", 10**9, lambda: None, 1)
-    best = roofline._best_rates([sample], lambda call, repeats: next(seconds), 0.0)
+    samples = [roofline._Sample("x", 10**9, int, 1)] * 3
+    best = roofline._best_rates(samples, lambda call, repeats: next(seconds), -1.0)
     assert best == {"x": 0.5}

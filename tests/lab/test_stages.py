@@ -22,7 +22,17 @@ from lab.context import Lab
 from lab.errors import CandidateError, CommandError
 from lab.places import places
 from lab.promote import demote, promote
-from lab.records import Broken, Compared, Failed, Judged, Measured, Passed, Quarantined, Tried
+from lab.records import (
+    Broken,
+    Compared,
+    Failed,
+    Judged,
+    Measured,
+    Pair,
+    Passed,
+    Quarantined,
+    Tried,
+)
 from lab.workspace import Workspace
 from trainer.hardware import hardware_key
 from trainer.ops import resolve
@@ -50,16 +60,24 @@ class Harness:
         timed = [made.steady(case.name) for case in cases if case.purpose == "train"]
         return Measured(cases=tuple(timed), speedup=made.UNUSED, control=made.UNUSED)
 
+    def with_ops(self, pair: Pair, task: Task) -> Pair:
+        """The pair with the hashes that a real run would report."""
+        incumbent = resolve("cpu", "a machine without promotions")[TARGET].sha256
+        ran = {"incumbent": incumbent, "candidate": task.candidate_sha256}
+        arms = {
+            name: msgspec.structs.replace(getattr(pair, name), ops={TARGET: sha256})
+            for name, sha256 in ran.items()
+        }
+        return msgspec.structs.replace(pair, **arms)
+
     def compare(self, task: Task, settings: Any, count: int, *, done: Any, progress: Any) -> Any:
         self.asked_pairs.append((len(done), count))
         pairs = made.pairs(count, self.step_speedup)
-        ops = {TARGET: task.candidate_sha256}
-        fixed = [
-            msgspec.structs.replace(p, candidate=msgspec.structs.replace(p.candidate, ops=ops))
-            for p in pairs
-        ]
+        fixed = [self.with_ops(p, task) for p in pairs]
         return Compared(
             preset=settings.preset,
+            data=settings.data,
+            eval_tokens=settings.eval_tokens,
             steps=20,
             pairs=(*done, *fixed[len(done) :]),
             speedup=made.UNUSED,
@@ -112,8 +130,16 @@ def test_the_whole_way_and_back(here: Lab, harness: Harness) -> None:
     assert orchestrate.next_step(here, space).stage == "promoted"
     demote(here, TARGET, "only a test")
     assert resolve("cpu", hardware, registry=here.places.registry)[TARGET].reason == "incumbent"
-    kinds = [type(line).__name__ for line in here.ledger.read()]
-    assert kinds == ["Opened", "Verified", "Benched", "Tried", "Judged", "Promoted", "Demoted"]
+    kinds = dict.fromkeys(type(line).__name__ for line in here.ledger.read())
+    assert list(kinds) == [
+        "Opened",
+        "Verified",
+        "Benched",
+        "Tried",
+        "Judged",
+        "Promoted",
+        "Demoted",
+    ]
     assert here.ledger.verify().ok
 
 

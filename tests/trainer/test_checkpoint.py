@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,12 @@ def test_a_folder_that_is_no_checkpoint_is_never_replaced(tmp_path: Path) -> Non
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(UsageError, match="no checkpoint"):
         checkpoint.save(tmp_path, TENSORS, TENSORS, {})
-    (tmp_path / "x.old").mkdir()
-    (tmp_path / "x.old" / "precious.txt").write_text("mine")
-    checkpoint.save(tmp_path / "x", TENSORS, TENSORS, {"step": 1})
-    with pytest.raises(DataError):
-        checkpoint.save(tmp_path / "x", TENSORS, TENSORS, {"step": 2})
-    assert (tmp_path / "x.old" / "precious.txt").read_text() == "mine"
-    assert checkpoint.load_state(tmp_path / "x")["step"] == 1
+    aside = tmp_path / "x.replaced"
+    aside.mkdir()
+    (aside / "precious.txt").write_text("mine")
+    with pytest.raises(UsageError, match="no checkpoint"):
+        checkpoint.save(tmp_path / "x", TENSORS, TENSORS, {})
+    assert (tmp_path / "precious.txt").read_text() == (aside / "precious.txt").read_text() == "mine"
 
 
 def test_a_full_disk_keeps_the_checkpoint_that_was_there(
@@ -171,24 +171,32 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(
 
 
 def test_a_save_that_was_killed_while_renaming_loses_nothing(tmp_path: Path) -> None:
-    """Between the two renames the earlier checkpoint stands aside under `.old`."""
+    """Between the two renames the earlier checkpoint stands aside."""
     checkpoint.save(tmp_path / "last", TENSORS, TENSORS, {"step": 1})
-    (tmp_path / "last").rename(tmp_path / "last.old")
+    (tmp_path / "last").rename(tmp_path / "last.replaced")
     assert checkpoint.load_state(tmp_path / "last")["step"] == 1
     checkpoint.save(tmp_path / "last", TENSORS, TENSORS, {"step": 2})
     assert checkpoint.load_state(tmp_path / "last")["step"] == 2
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
-@pytest.mark.parametrize("name", ["state.json", "model.safetensors"])
-def test_a_damaged_checkpoint_is_told_by_name(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("state.json", checkpoint.load_state),
+        ("model.safetensors", checkpoint.load_weights),
+        ("optimizer.safetensors", checkpoint.load_optimizer),
+    ],
+)
+def test_a_damaged_checkpoint_is_told_by_name(
+    tmp_path: Path, name: str, load: Callable[[Path], Any]
+) -> None:
     """Half a file, as a full disk or a broken copy leaves it."""
     checkpoint.save(tmp_path / "c", TENSORS, TENSORS, {"step": 1})
     path = tmp_path / "c" / name
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(DataError, match=f"{name} is damaged"):
-        checkpoint.load_state(tmp_path / "c")
-        checkpoint.load_weights(tmp_path / "c")
+        load(tmp_path / "c")
 
 
 def test_a_missing_checkpoint_and_another_models_are_told(
@@ -198,8 +206,8 @@ def test_a_missing_checkpoint_and_another_models_are_told(
     with pytest.raises(DataError, match="no checkpoint"):
         checkpoint.load_state(tmp_path / "nothing")
     small_engine(prepared).save(tmp_path / "three", {})
-    with pytest.raises(DataError, match=r"model does not fit: .*layers\.2"):
-        small_engine(prepared, replace(SMALL, depth=2)).load(tmp_path / "three")
+    with pytest.raises(DataError, match=r"does not fit: .*layers\.0\.value_gate"):
+        small_engine(prepared, replace(SMALL, depth=4, aspect_ratio=9)).load(tmp_path / "three")
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:

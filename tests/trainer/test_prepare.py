@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -360,3 +361,13 @@ def test_the_help_names_every_data_set() -> None:
     result = CliRunner().invoke(prepare.main, ["--help"])
     for word in ("stdlib", "climbmix", "PATH", "KERNEL_LAB_CACHE", "--text-column"):
         assert word in result.stdout
+
+
+def test_every_example_in_the_docs_is_a_real_command(checkout: Path) -> None:
+    """A flag that was renamed must not live on in docs."""
+    lines = [*prepare.__doc__.splitlines(), *(checkout / "docs/data.md").read_text().splitlines()]
+    examples = [line.strip() for line in lines if line.strip().startswith("uv run prepare.py")]
+    assert len(examples) >= 6
+    for example in examples:
+        words = shlex.split(example, comments=True)[3:]
+        assert prepare.main.make_context("prepare.py", words).params["data"]

@@ -1,4 +1,4 @@
-"""Polar Express with fused products, and for elongated float32 matrices by pairs of steps. For CPUs.
+"""Polar Express with fused products, and for elongated matrices by pairs of steps. For CPUs.
 
 A step is X <- P X with the symmetric P = a I + b A + c A^2 and A = X X^T on the shorter side m.
 baddbmm adds b A and a X while it multiplies. Where the longer side n is at least twice as long,
@@ -8,8 +8,9 @@ do with half of it: A is carried on by A <- P A P, and X is multiplied by the pr
 Carrying A on squares the condition number, so A comes anew from X after each pair, and the pairs
 stand where they cost least precision: at the start, with a single step to mend it, and at the end,
 when all singular values are near 1. On spectra of up to five decades the float32 error stays within
-twice that of single steps; three steps from one Gram matrix would be faster, and up to ten times
-less accurate. In bfloat16 even a pair may diverge at two decades, so there all steps are single.
+about twice that of single steps; three steps from one Gram matrix are faster still, and up to ten
+times less accurate. In bfloat16 even a pair may diverge at two decades: narrow dtypes take the
+incumbent's steps with its very roundings, only in place.
 """
 
 import torch
@@ -26,51 +27,51 @@ PAIRS_START = (0, 3)
 """Steps that may be taken together with the one after them."""
 ELONGATED = 2
 """Ratio of the sides from which on a pair costs less than two steps."""
-NARROW_MINIMUM = 128
-"""Shorter sides below this are computed in float32: it costs nothing there, and for the smallest
-torch's baddbmm rounds the coefficients to bfloat16."""
 
 Coefficients = tuple[float, float, float]
 
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
     """gradient [count, rows, columns] -> the same shape, each matrix near its polar factor."""
-    short, long = sorted(gradient.shape[-2:])
-    precise = gradient.dtype in (torch.float32, torch.float64)
-    if not precise and short < NARROW_MINIMUM:
-        return muon_orthogonalize(gradient.float(), steps).to(gradient.dtype)
     norm = torch.linalg.vector_norm(gradient, dim=(-2, -1), keepdim=True)
     x = gradient / (norm * 1.02 + 1e-6)
     coefficients = COEFFICIENTS[: int(steps)]
-    pairs = PAIRS_START if precise and long >= ELONGATED * short else ()
+    if gradient.dtype not in (torch.float32, torch.float64):
+        for triple in coefficients:
+            x = _step_in_place(x, triple)
+        return x
+    short, long = sorted(gradient.shape[-2:])
+    pairs = PAIRS_START if long >= ELONGATED * short else ()
     done = 0
     while done < len(coefficients):
-        size = 2 if done in pairs and done + 1 < len(coefficients) else 1
-        take = _two_steps if size == 2 else _step
-        x = take(x, *coefficients[done : done + size])
-        done += size
+        if done in pairs and done + 1 < len(coefficients):
+            x = _two_steps(x, coefficients[done], coefficients[done + 1])
+            done += 2
+        else:
+            x = _step(x, coefficients[done])
+            done += 1
     return x
+
+
+def _step_in_place(x: torch.Tensor, coefficients: Coefficients) -> torch.Tensor:
+    a, b, c = coefficients
+    gram = _gram(x)
+    factor = torch.bmm(gram, gram).mul_(c).add_(gram.mul_(b))
+    return torch.bmm(*_ordered(factor, x)).add_(x.mul_(a))
 
 
 def _step(x: torch.Tensor, coefficients: Coefficients) -> torch.Tensor:
     a, b, c = coefficients
-    tall, gram = _gram(x)
+    gram = _gram(x)
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-    return torch.baddbmm(x, *((x, factor) if tall else (factor, x)), beta=a)
+    return torch.baddbmm(x, *_ordered(factor, x), beta=a)
 
 
 def _two_steps(x: torch.Tensor, first: Coefficients, second: Coefficients) -> torch.Tensor:
-    tall, gram = _gram(x)
+    gram = _gram(x)
     one = _factor(gram, first)
     two = _factor(torch.bmm(one, torch.bmm(gram, one)), second)
-    both = torch.bmm(two, one)
-    return torch.bmm(x, both) if tall else torch.bmm(both, x)
-
-
-def _gram(x: torch.Tensor) -> tuple[bool, torch.Tensor]:
-    """Whether x has more rows than columns, and the Gram matrix on its shorter side."""
-    tall = x.shape[-2] > x.shape[-1]
-    return tall, torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)
+    return torch.bmm(*_ordered(torch.bmm(two, one), x))
 
 
 def _factor(gram: torch.Tensor, coefficients: Coefficients) -> torch.Tensor:
@@ -79,3 +80,17 @@ def _factor(gram: torch.Tensor, coefficients: Coefficients) -> torch.Tensor:
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=-2, dim2=-1).add_(a)
     return factor
+
+
+def _gram(x: torch.Tensor) -> torch.Tensor:
+    """The Gram matrix on the shorter side of x."""
+    return torch.bmm(x.mT, x) if _is_tall(x) else torch.bmm(x, x.mT)
+
+
+def _ordered(factor: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The operands of the product of x with a symmetric factor of its shorter side."""
+    return (x, factor) if _is_tall(x) else (factor, x)
+
+
+def _is_tall(x: torch.Tensor) -> bool:
+    return x.shape[-2] > x.shape[-1]

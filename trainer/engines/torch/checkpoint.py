@@ -34,15 +34,14 @@ MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.j
 
 def check_target(folder: Path) -> None:
     """Raises `UsageError` if a checkpoint could not be saved at `folder` without harm."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise UsageError(f"--checkpoint {folder} is a file", "Give a folder.")
-    if any(folder.iterdir()) and not (folder / STATE).is_file():
-        raise UsageError(
-            f"--checkpoint {folder} holds something that is no checkpoint",
-            "Give a folder that is new, empty or an earlier checkpoint.",
-        )
+    for path in (folder, _aside(folder)):
+        if path.is_dir() and any(path.iterdir()) and not (path / STATE).is_file():
+            raise UsageError(
+                f"{path} holds something that is no checkpoint and would be replaced",
+                "Give --checkpoint a folder that is new, empty or an earlier checkpoint.",
+            )
 
 
 def save(
@@ -118,7 +117,7 @@ def _found(folder: Path) -> Path:
 
 
 def _aside(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.old")
+    return folder.with_name(f"{folder.name}.replaced")
 
 
 def _replace(folder: Path, temporary: Path) -> None:
