@@ -1,6 +1,7 @@
-"""Every record and answer as text: what `lab.render.show` prints when no --json is given.
+"""Every record as text: what `lab.render.show` prints when no --json is given.
 
-`describe` takes a value and returns strings and rich renderables, in order. Pure; prints nothing.
+`describe` takes a value and returns rich renderables, in order; `lab.describe_answers` teaches it
+the answers that are no records. Pure; prints nothing.
 """
 
 from __future__ import annotations
@@ -10,14 +11,7 @@ from functools import singledispatch
 from typing import Any
 
 from lab import records as r
-from lab.chain import Report
-from lab.doctor import Health
-from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
-
-
-def ratio(interval: r.Interval) -> str:
-    """`1.31x [1.27, 1.35]`."""
-    return f"{interval.point:.3f}x [{interval.low:.3f}, {interval.high:.3f}]"
+from lab.report.numbers import ratio_text
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Any:
@@ -38,10 +32,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "
 @singledispatch
 def describe(value: object) -> list[Any]:
     """What `show` prints for a value: strings and rich renderables, in order."""
-    return [_plain(str(value))]
+    return [plain(str(value))]
 
 
-def _plain(text: str) -> Any:
+def plain(text: str) -> Any:
+    """Text as it stands, without markup."""
     from rich.text import Text
 
     return Text(text)
@@ -78,7 +73,7 @@ def _(value: r.Profiled) -> list[Any]:
         *(">GFLOP", ">roofline ms", ">if gone", ">at roofline"),
     )
     return [
-        _plain(
+        plain(
             f"{value.preset} on {value.engine} ({value.machine.hardware}): a step takes "
             f"{steps[len(steps) // 2]:.1f} ms (median of {len(steps)}); named ops cover "
             f"{value.covered:.1%}. Measured here: {value.bandwidth_gb_s:.1f} GB/s, "
@@ -90,12 +85,12 @@ def _(value: r.Profiled) -> list[Any]:
 
 @describe.register
 def _(value: r.Opened) -> list[Any]:
-    return [_plain(f"opened {value.workspace} (candidate {value.candidate_sha256[:12]})")]
+    return [plain(f"opened {value.workspace} (candidate {value.candidate_sha256[:12]})")]
 
 
 def _failed(value: r.Failed, stage: str) -> list[Any]:
     where = f" ({value.case}, {value.dtype})" if value.case else ""
-    return [_plain(f"{stage}: FAILED: {value.reason}{where}\n  {value.detail}")]
+    return [plain(f"{stage}: FAILED: {value.reason}{where}\n  {value.detail}")]
 
 
 @describe.register
@@ -122,7 +117,7 @@ def _(value: r.Verified) -> list[Any]:
     ]
     cases = len({c.case for c in outcome.checks})
     return [
-        _plain(
+        plain(
             f"verify: passed, {cases} cases, {len(outcome.checks)} tensors; candidate "
             f"{value.candidate_sha256[:12]}, sandbox {value.isolation}"
             + ("" if outcome.deterministic else "; not deterministic")
@@ -151,7 +146,7 @@ def _(value: r.Benched) -> list[Any]:
             c.dtype,
             f"{_median(c.incumbent_ms):.3f}",
             f"{_median(c.candidate_ms):.3f}",
-            ratio(c.speedup),
+            ratio_text(c.speedup),
             str(len(c.candidate_ms)),
             f"{c.floor_ms:.3f}",
         ]
@@ -161,11 +156,11 @@ def _(value: r.Benched) -> list[Any]:
         ("case", "type", ">incumbent ms", ">candidate ms", "speed-up", ">blocks", ">floor ms"), rows
     )
     if isinstance(outcome, r.Quarantined):
-        return [_plain(f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"), shown]
+        return [plain(f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"), shown]
     return [
-        _plain(
-            f"bench: {ratio(outcome.speedup)} against the incumbent; the control (incumbent "
-            f"against itself) {ratio(outcome.control)}"
+        plain(
+            f"bench: {ratio_text(outcome.speedup)} against the incumbent; the control (incumbent "
+            f"against itself) {ratio_text(outcome.control)}"
         ),
         shown,
     ]
@@ -197,11 +192,11 @@ def _(value: r.Tried) -> list[Any]:
     )
     shown = table(headings, rows)
     if isinstance(outcome, r.Broken):
-        return [_plain(f"ab: BROKEN: {outcome.reason}\n  {outcome.detail}"), shown]
+        return [plain(f"ab: BROKEN: {outcome.reason}\n  {outcome.detail}"), shown]
     bpb = outcome.val_bpb
     return [
-        _plain(
-            f"ab: step time {ratio(outcome.speedup)} over {len(outcome.pairs)} pairs of "
+        plain(
+            f"ab: step time {ratio_text(outcome.speedup)} over {len(outcome.pairs)} pairs of "
             f"{outcome.steps} steps; val_bpb {bpb.point:+.6f} [{bpb.low:+.6f}, {bpb.high:+.6f}]"
         ),
         shown,
@@ -210,17 +205,19 @@ def _(value: r.Tried) -> list[Any]:
 
 @describe.register
 def _(value: r.Judged) -> list[Any]:
-    rows = [["yes" if x.holds else "NO", x.rule, x.detail] for x in value.verdict.reasons]
-    return [
-        _plain(f"verdict on {value.candidate_sha256[:12]}: {value.verdict.decision.upper()}"),
-        table(("holds", "rule", "evidence"), rows),
-    ]
+    return [plain(f"verdict on {value.candidate_sha256[:12]}"), *describe(value.verdict)]
+
+
+@describe.register
+def _(value: r.Verdict) -> list[Any]:
+    rows = [["yes" if x.holds else "NO", x.rule, x.detail] for x in value.reasons]
+    return [plain(value.decision.upper()), table(("holds", "rule", "evidence"), rows)]
 
 
 @describe.register
 def _(value: r.Promoted) -> list[Any]:
     return [
-        _plain(
+        plain(
             f"promoted {value.candidate_sha256[:12]}: {value.target} on {value.engine}, "
             f"{value.machine.hardware}\n  {value.file}\n  The next training run uses it. "
             f"Take it back with: kernel-lab demote {value.target}"
@@ -230,69 +227,7 @@ def _(value: r.Promoted) -> list[Any]:
 
 @describe.register
 def _(value: r.Demoted) -> list[Any]:
-    return [_plain(f"demoted {value.candidate_sha256[:12]}: {value.target} on {value.engine}")]
-
-
-@describe.register
-def _(value: Plan) -> list[Any]:
-    rows = [[str(i), *_step_cells(step)] for i, step in enumerate(value.steps, 1)]
-    parts = [table((">#", "target", ">share", ">ceiling", "next", "command", "why"), rows)]
-    if value.left_alone:
-        parts.append(_plain("left alone: " + "; ".join(value.left_alone)))
-    return parts
-
-
-def _step_cells(step: Step) -> list[str]:
-    return [step.target, *_worth(step), step.stage, step.command, step.why]
-
-
-def _worth(value: Step | Standing) -> list[str]:
-    share = f"{value.share:.1%}" if value.share is not None else "-"
-    ceiling = f"{value.ceiling:.3f}x" if value.ceiling is not None else "-"
-    return [share, ceiling]
-
-
-@describe.register
-def _(value: Standing) -> list[Any]:
-    return [_plain(f"{value.target}: {value.incumbent}")]
-
-
-@describe.register
-def _(value: Status) -> list[Any]:
-    rows = [
-        [s.target, *_worth(s), s.incumbent, *cells]
-        for s in value.targets
-        for cells in (
-            [[w.workspace, w.stage, w.why] for w in s.workspaces]
-            or [["-", "open", f"kernel-lab open {s.target}"]]
-        )
-    ]
-    headings = ("target", ">share", ">ceiling", "runs today", "workspace", "next", "why")
-    return [
-        _plain(f"engine {value.engine} on {value.hardware}; {value.records} records"),
-        table(headings, rows),
-    ]
-
-
-@describe.register
-def _(value: Catalogue) -> list[Any]:
-    rows = [[t.signature, ", ".join(t.languages), t.summary] for t in value.targets]
-    return [table(("target", "starts in", "what it is"), rows)]
-
-
-@describe.register
-def _(value: Report) -> list[Any]:
-    if value.ok:
-        words = f"{value.lines} records, the chain is intact"
-        return [_plain(f"{words}; head {value.head.lines}:{value.head.sha256}")]
-    found = [[str(problem.line), problem.what] for problem in value.problems]
-    return [_plain("the chain is BROKEN"), table((">line", "what is wrong"), found)]
-
-
-@describe.register
-def _(value: Health) -> list[Any]:
-    rows = [["ok" if c.ok else "--", c.name, c.detail, c.fix] for c in value.checks]
-    return [table(("", "what", "found", "how to get it"), rows)]
+    return [plain(f"demoted {value.candidate_sha256[:12]}: {value.target} on {value.engine}")]
 
 
 def line(record: r.Line) -> str:
@@ -307,7 +242,7 @@ def line(record: r.Line) -> str:
     if isinstance(outcome, r.Failed | r.Quarantined | r.Broken):
         words.append(outcome.reason)
     if isinstance(outcome, r.Measured | r.Compared):
-        words.append(ratio(outcome.speedup))
+        words.append(ratio_text(outcome.speedup))
     if isinstance(record, r.Judged):
         words.append(record.verdict.decision)
     if isinstance(record, r.Demoted):

@@ -29,7 +29,7 @@ def show(value: Any, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from lab.describe import describe
+    from lab.describe_answers import describe
 
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:

@@ -38,12 +38,14 @@ SAMPLE_BYTES = {"cpu": 2**24, "mps": 2**27, "cuda": 2**30}
 samples run undisturbed on a busy machine; on a GPU well above the cost of waiting for it."""
 SAMPLE_CALLS = {"cpu": 8, "mps": 100, "cuda": 100}
 """Most calls of one sample, which make up the traffic where the working set is small."""
+IN_A_ROW = 4
+"""Samples of one working set before the next one's: the first finds nothing of it in a cache."""
 ITEMSIZE = {"float32": 4, "bfloat16": 2}
 """Bytes of one element of each dtype that is measured."""
 MATMUL_SIZES = {"cpu": (256, 512, 1024), "mps": (1024, 2048, 4096), "cuda": (2048, 4096, 8192)}
 HEADROOM = 2.0
-"""What a busy neighbour may have taken of the measured rates. On a shared two-core machine repeated
-measurements of main memory, seconds apart, differed by up to this factor."""
+"""What a busy neighbour may have taken of the measured rates: of main memory above all, which every
+process shares and no short sample has to itself."""
 MATMUL_LIMIT_S = 0.1
 """Larger products are not tried once one took this long: a dtype may be emulated."""
 
@@ -144,7 +146,7 @@ class _Sample(NamedTuple, Generic[Key]):
 
 
 def _best_rates(samples: list[_Sample[Key]], clock: Clock, seconds: float) -> dict[Key, float]:
-    """The best rate in 10^9 units per second for each key, over one round of all samples or more."""
+    """The best rate in 10^9 units per second for each key; every sample is timed at least once."""
     best: dict[Key, float] = {}
     deadline = time.perf_counter() + seconds
     for number, sample in enumerate(cycle(samples)):
@@ -163,7 +165,7 @@ def _transfers(engine: str) -> list[_Sample[int]]:
     largest = min(LARGEST_BYTES[engine], psutil.virtual_memory().available // 8)
     buffer = torch.ones(max(largest, SMALLEST_BYTES) // 4, device=engine)
     sample_bytes = SAMPLE_BYTES[engine]
-    samples = []
+    blocks = []
     size = SMALLEST_BYTES
     while size <= 4 * len(buffer):
         repeats = max(1, min(SAMPLE_CALLS[engine], sample_bytes // size))
@@ -174,10 +176,13 @@ def _transfers(engine: str) -> list[_Sample[int]]:
         calls += [part.zero_ for part in parts]
         calls += [partial(half.copy_, other) for half, other in (part.chunk(2) for part in parts)]
         found = [_Sample(size, length, call, repeats) for call in calls]
-        # as many samples of each working set, however many parts it has
-        samples += found * max(1, largest // max(size, sample_bytes))
+        turns = max(1, largest // max(size, sample_bytes) // IN_A_ROW)
+        blocks.append((turns, found * min(IN_A_ROW, turns)))
         size *= 2
-    return samples
+    # about as many samples of a small working set as a large one has parts, but spread over time
+    most = max(turns for turns, _ in blocks)
+    taking_turns = [block for turn in range(most) for turns, block in blocks if turn < turns]
+    return [sample for block in taking_turns for sample in block]
 
 
 def _products(engine: str, clock: Clock) -> list[_Sample[str]]:

@@ -26,7 +26,7 @@ from lab.errors import MachineError
 from lab.orchestrate import open_workspaces
 from lab.places import ROOT, places
 from lab.progress import Progress
-from lab.records import Compared, Judged, Measured, Passed, Profiled
+from lab.records import Compared, Judged, Measured, Passed, Profiled, Verdict
 from lab.workspace import Workspace
 
 PRESET = "tour"
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 class TourEnd(msgspec.Struct, frozen=True, kw_only=True):
     """Where the tour ended: the verdict in words, and what to look at."""
 
-    verdict: str
+    verdict: Verdict
     sentence: str
     target: str
     workspace: str
@@ -57,7 +57,7 @@ def run(lab: Lab, *, fresh: bool, promote: bool, progress: Progress, say: Say) -
     """Takes the tour, or goes on with it."""
     started = time.monotonic()
     scratch = _scratch(lab, fresh)
-    _prepare(say)
+    _prepare(progress, say)
     _train(scratch, say)
     profiled = _profile(scratch, progress, say)
     workspace = _open(scratch, profiled, say)
@@ -77,11 +77,11 @@ def _scratch(lab: Lab, fresh: bool) -> Lab:
     return Lab(places(folder, registry=folder / "registry" / "promoted.toml"), asked)
 
 
-def _prepare(say: Say) -> None:
+def _prepare(progress: Progress, say: Say) -> None:
     import prepare
 
     say(f"1/8 prepare: {DATA}, the source text of this Python's standard library")
-    prepare.prepare(DATA)
+    prepare.prepare(DATA, progress=progress)
 
 
 def _train(lab: Lab, say: Say) -> None:
@@ -101,7 +101,7 @@ def _train(lab: Lab, say: Say) -> None:
             "Run it by itself: " + " ".join(["uv run train.py", *argv[2:]]),
         )
     log.write_text(finished.stdout)
-    say(finished.stdout.strip())
+    say(finished.stdout.rpartition("---\n")[2].strip())
 
 
 def _profile(lab: Lab, progress: Progress, say: Say) -> Profiled:
@@ -174,7 +174,7 @@ def _report(
     lines = list(lab.ledger.read())
     made = write_report(lines, lab.places.report)
     return TourEnd(
-        verdict=judged.verdict.decision,
+        verdict=judged.verdict,
         sentence=verdict_sentence(judged, lines),
         target=workspace.seal.target,
         workspace=str(workspace.folder),

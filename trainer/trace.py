@@ -10,6 +10,7 @@ engine's model; nobody keeps it. What the time is spent on is worked out elsewhe
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -39,6 +40,7 @@ def record(
     """Writes the trace and its sidecar; returns what the sidecar holds."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or its C++ side writes to stderr unasked
     activities = [ProfilerActivity.CPU]
     if engine.name == "cuda":
         activities.append(ProfilerActivity.CUDA)

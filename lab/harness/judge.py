@@ -93,6 +93,7 @@ class Session:
         self._patience = patience
         self._arena_bytes = arena_bytes
         self._slot_bytes = 0
+        self._prepared = False
         self._scratch = tempfile.TemporaryDirectory(
             prefix="kernel-lab-worker-", ignore_cleanup_errors=True
         )
@@ -139,7 +140,9 @@ class Session:
     # ---- the questions ---------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Parses the source, starts the framework, imports the candidate."""
+        """Parses the source, starts the framework, imports the candidate; once."""
+        if self._prepared:
+            return
         if len(self._source) > LONGEST_SOURCE:
             raise Fault("syntax", f"the file is larger than {LONGEST_SOURCE} bytes")
         start = protocol.Start(
@@ -148,6 +151,7 @@ class Session:
         self._ask(protocol.Parse(path=str(self._file)), protocol.Done, self._patience.start_s)
         self._ask(start, protocol.Done, self._patience.start_s)
         self._ask(protocol.Import(function=self._function), protocol.Done)
+        self._prepared = True
         self._freeze()
 
     def arrange(self, layout: Layout, slots: int) -> None:

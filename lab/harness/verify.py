@@ -11,7 +11,7 @@ machine is to blame. Never imports the candidate, never writes a record.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ def verify(
     progress: Progress = silent,
 ) -> Passed | Failed:
     """Judges `candidate` on `cases`. `incumbent` None: the file of the target's folder."""
-    from lab.harness.checking import CaseChecks, incumbent_blamed
+    from lab.harness.checking import CaseChecks
 
     settings = settings or VerifySettings()
     dtypes = settings.dtypes or folder.target.dtypes
@@ -54,43 +54,48 @@ def verify(
     if not todo:
         raise CommandError(f"no cases of {folder.id} to verify", "Name at least one case.")
     arena = max(one.slots * one.layout.slot_bytes for one in todo)
-    label, done = f"verify {folder.id}", 0
-    progress(label, 0, len(todo))
-    current: CaseChecks | None = None
-    checks: list[TensorCheck] = []
+    patience, hide = settings.patience, settings.hide
+    honest = incumbent or folder.incumbent("torch")
     with (
         ThreadPoolExecutor(max_workers=2) as pool,
-        open_session(candidate, folder, engine, arena, settings) as ours,
-        open_session(
-            incumbent or folder.incumbent("torch"), folder, engine, arena, settings
-        ) as theirs,
+        Session(candidate, folder.id, engine, arena, patience, hide) as ours,
+        Session(honest, folder.id, engine, arena, patience, hide) as theirs,
     ):
-        try:
-            honest, prepared = pool.submit(theirs.prepare), pool.submit(ours.prepare)
-            import torch  # noqa: F401  (the judge's own, while the workers import theirs)
+        return judge(todo, ours, theirs, pool, progress)
 
-            wait([honest, prepared])
-            prepared.result()
-            with incumbent_blamed(folder.id):
-                honest.result()
-            for current in todo:
-                current.run(ours, theirs, pool)
-                checks.extend(current.checks)
-                done += 1
-                progress(label, done, len(todo))
-        except Fault as fault:
-            return failed(fault, current, checks)
+
+def judge(
+    todo: Sequence[CaseChecks],
+    ours: Session,
+    theirs: Session,
+    pool: Executor,
+    progress: Progress = silent,
+) -> Passed | Failed:
+    """All checks, with a fresh worker of the candidate (`ours`) and one of the incumbent."""
+    from lab.harness.checking import incumbent_blamed
+
+    target = todo[0].folder.id
+    current: CaseChecks | None = None
+    checks: list[TensorCheck] = []
+    progress(f"verify {target}", 0, len(todo))
+    try:
+        futures = [pool.submit(session.prepare) for session in (ours, theirs)]
+        import torch  # noqa: F401  (the judge's own, while the workers import theirs)
+
+        wait(futures)
+        futures[0].result()
+        with incumbent_blamed(target):
+            futures[1].result()
+        for number, current in enumerate(todo):
+            current.run(ours, theirs, pool)
+            checks.extend(current.checks)
+            progress(f"verify {target}", number + 1, len(todo))
+    except Fault as fault:
+        return _failed(fault, current, checks)
     return Passed(checks=tuple(checks), deterministic=all(one.deterministic for one in todo))
 
 
-def open_session(
-    file: Path, folder: TargetFolder, engine: str, arena: int, settings: VerifySettings
-) -> Session:
-    """A fresh worker for one implementation of a target."""
-    return Session(file, folder.id, engine, arena, settings.patience, settings.hide)
-
-
-def failed(fault: Fault, current: CaseChecks | None, checks: Sequence[TensorCheck]) -> Failed:
+def _failed(fault: Fault, current: CaseChecks | None, checks: Sequence[TensorCheck]) -> Failed:
     """The record of a fault, with the case it happened in and the checks up to it."""
     if current is None:
         return Failed(reason=fault.reason, detail=fault.detail)

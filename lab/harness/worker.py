@@ -93,7 +93,20 @@ class Worker:
         self.layout: dict[str, Any] = {}
         self.results: list[tuple[Any, Any]] = []
 
-    # ---- questions, by the name of their type ----
+    def answer(self, kind: str, question: dict[str, Any]) -> dict[str, Any]:
+        """Answers a question of that type. Raises `Refusal`."""
+        methods: dict[str, Callable[..., dict[str, Any]]] = {
+            "Parse": self.parse,
+            "Start": self.start,
+            "Import": self.import_,
+            "Arrange": self.arrange,
+            "Load": self.load,
+            "Run": self.run,
+            "Fetch": self.fetch,
+        }
+        return methods[kind](**question)
+
+    # ---- questions ----
 
     def parse(self, path: str) -> dict[str, Any]:
         """Compiles the file without running it."""
@@ -308,21 +321,12 @@ def main() -> None:
     for descriptor in (receive, answer):
         os.set_inheritable(descriptor, False)
     worker = Worker()
-    questions: dict[str, Callable[..., dict[str, Any]]] = {
-        "Parse": worker.parse,
-        "Start": worker.start,
-        "Import": worker.import_,
-        "Arrange": worker.arrange,
-        "Load": worker.load,
-        "Run": worker.run,
-        "Fetch": worker.fetch,
-    }
     while True:
         _, length = HEADER.unpack(read_exactly(receive, HEADER.size))
         question = json.loads(read_exactly(receive, length))
         number, kind = question.pop("number", 0), question.pop("type")
         try:
-            said: dict[str, Any] = {"type": "Done", **questions[kind](**question)}
+            said: dict[str, Any] = {"type": "Done", **worker.answer(kind, question)}
         except Refusal as refusal:
             reason, detail = refusal.args
             said = {"type": "Refused", "reason": reason, "detail": detail[: 2 * LONGEST_DETAIL]}

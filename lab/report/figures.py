@@ -260,7 +260,7 @@ def _place(figure: Figure, panel: _Panel, cell: _Cell) -> None:
         box = ax.get_tightbbox()
         if box is None:
             break
-        left += 0
+        left += max(0.0, cell.left - box.x0 / figure.dpi)
         right -= max(0.0, box.x1 / figure.dpi - cell.left - cell.width)
         ax.set_position((left / width, bottom, (right - left) / width, tall))
     if legend is not None:

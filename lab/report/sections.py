@@ -129,6 +129,11 @@ def _identity(story: Story) -> Markup:
         ["workspace", element("code", story.workspace)],
         ["machine", story.machine.hardware],
     ]
+    rows += [
+        [f"incumbent {where}", element("code", record.incumbent_sha256)]
+        for where, record in (("in bench", story.benched), ("in A/B", story.tried))
+        if record is not None
+    ]
     rows += [[type(r).__name__.lower(), element("code", f"{r.id}, {r.time_utc}")] for r in records]
     return joined(
         element("h3", "What this rests on"),
@@ -140,9 +145,15 @@ def _reproduce(story: Story) -> Markup:
     outcome = story.tried.outcome if story.tried else None
     lines = [command("verify", story), command("bench", story)]
     if isinstance(outcome, Compared):
-        preset, steps = shlex.quote(outcome.preset), outcome.steps
-        pairs = len(outcome.pairs)
-        lines.append(f"{command('ab', story)} --preset {preset} --steps {steps} --pairs {pairs}")
+        flags = {
+            "preset": outcome.preset,
+            "data": outcome.data,
+            "eval-tokens": outcome.eval_tokens,
+            "steps": str(outcome.steps),
+            "pairs": str(len(outcome.pairs)),
+        }
+        given = " ".join(f"--{name} {shlex.quote(value)}" for name, value in flags.items())
+        lines.append(f"{command('ab', story)} {given}")
     lines += [command("gate", story), "kernel-lab ledger verify"]
     anew = (
         f"kernel-lab --engine {story.engine} open {shlex.quote(story.target)} "

@@ -222,8 +222,9 @@ def ab_section(tried: Tried | None, missing: str) -> Markup:
         )
     said = (
         f"{counted(len(outcome.pairs), 'pair')} of training runs, "
-        f"{counted(outcome.steps, 'step')} each, preset {outcome.preset}; sandbox: "
-        f"{tried.isolation}. Step time: {ratio_text(outcome.speedup)} as fast. "
+        f"{counted(outcome.steps, 'step')} each, preset {outcome.preset}, data {outcome.data}, "
+        f"evaluation {outcome.eval_tokens}; sandbox: {tried.isolation}. "
+        f"Step time: {ratio_text(outcome.speedup)} as fast. "
         f"val_bpb, candidate minus incumbent: {bpb_text(outcome.val_bpb)}. Brackets are "
         f"{confidence_text(outcome.speedup)}s; the gate's own bounds stand in its conditions."
     )

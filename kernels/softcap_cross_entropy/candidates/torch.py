@@ -8,10 +8,12 @@ allocates seven. With w = sigmoid(-2 z / c), the capped logits are c tanh(z / c)
 
 and torch's vectorised sigmoid costs a fraction of its tanh. The minus sign makes w small, and so
 precise, where the probabilities are large; where w is near 1 the gradient loses digits, which
-matters for the target alone, so that its element is computed by itself. Each chunk of rows goes through all
-five operations while it is in the cache. In float32 the finished gradient waits, unscaled, for
-`backward`, which multiplies it by the incoming gradient in place and gives it away. A narrower
-dtype would be rounded twice that way, so there `backward` computes it anew.
+matters for the target alone, so that its element is computed by itself.
+
+Each chunk of rows goes through all operations while it is in the cache. In float32 the finished
+gradient waits, unscaled, for `backward`, which multiplies it by the incoming gradient in place and
+gives it away. A narrower dtype would be rounded twice that way, so there `backward` computes it
+anew.
 
 Never holds anything from one call to the next. A second backward over a retained graph is correct:
 it recomputes.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+from in_process import verify_in_process
 
 from kernels.spec import TargetFolder
+from lab.records import Failed, Passed
 
 TARGET = '''
 """Root-mean-square normalisation, small."""
@@ -57,8 +63,6 @@ def toynorm(x, eps):
     return torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)
 '''
 
-ODD = {"one": 0, "strided": 1, "large": 2, "tiny_gradient": 3}
-
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> TargetFolder:
@@ -69,3 +73,19 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> TargetFolder:
     (path / "reference.py").write_text(REFERENCE)
     (path / "incumbent_torch.py").write_text(INCUMBENT)
     return TargetFolder("toynorm", path)
+
+
+Judged = Callable[..., Passed | Failed]
+
+
+@pytest.fixture
+def judged(toy: TargetFolder, tmp_path: Path) -> Judged:
+    """Judges the source of a candidate of `toynorm`, in this process."""
+
+    def judged(source: str, *odd: str, **more: Any) -> Passed | Failed:
+        path = tmp_path / "submitted.py"
+        path.write_text(source)
+        cases = [case for case in toy.target.odd_cases if case.name in (odd or ("one",))]
+        return verify_in_process(path, toy, cases, **more)
+
+    return judged

@@ -141,6 +141,8 @@ def compared(
         )
     return r.Compared(
         preset="tour",
+        data="stdlib",
+        eval_tokens="16384",
         steps=60,
         pairs=tuple(made),
         speedup=ratio_interval(

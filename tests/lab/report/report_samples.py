@@ -95,7 +95,12 @@ class Ledger:
         return self.add(r.Verified, outcome=outcome or passed(), **about)
 
     def benched(self, outcome: Any = None, **fields: Any) -> r.Benched:
-        about = {"tier": "device", "isolation": "namespaces", **fields}
+        about = {
+            "tier": "device",
+            "isolation": "namespaces",
+            "incumbent_sha256": sha("incumbent"),
+            **fields,
+        }
         return self.add(r.Benched, outcome=outcome or measured(1.84), **about)
 
     def tried(self, outcome: r.Compared | r.Broken | None = None, **fields: Any) -> r.Tried:
@@ -135,8 +140,8 @@ def whole(bench: float = 1.84, ab: float = 1.03, pairs: int = 3, **ledger: Any) 
 
 PROMOTED: dict[str, Any] = {"bench": 1.84, "ab": 1.2, "pairs": 5}
 REJECTED: dict[str, Any] = {"bench": 0.9, "ab": 0.93}
-HOSTILE = '<script>alert(1)</script> & "quotes" $\\frac{1}{0}$ \u202e\x1b[31m\x00 \U0001f600'
-"""Markup, a broken formula, a change of direction, a terminal's escape, a NUL, an emoji."""
+HOSTILE = '<script>alert(1)</script> & "quotes" $\\nosuchformula{$ \u202e\x1b[31m\x00 \U0001f600\n'
+"""Markup, a broken formula, a change of direction, a terminal's escape, a NUL, an emoji, a line."""
 
 
 def scenarios() -> dict[str, list[Any]]:
@@ -148,7 +153,7 @@ def scenarios() -> dict[str, list[Any]]:
         ledger.profiled()
     for ledger in (verified, quarantined_one, benched, broken, many):
         ledger.verified()
-    failed_one.verified(failed(HOSTILE * 40))
+    failed_one.verified(failed(HOSTILE * 120))
     quarantined_one.benched(quarantined())
     benched.benched(measured(9.0))
     broken.benched()

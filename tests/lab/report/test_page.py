@@ -181,6 +181,9 @@ def test_what_it_rests_on_can_be_looked_up() -> None:
     for line in lines[2:]:
         assert f"{line.id}, {line.time_utc}" in found.text
     assert lines[-1].previous_sha256 in found.text
+    assert ["incumbent in bench", samples.sha("incumbent")] in found.rows
+    flags = "--preset tour --data stdlib --eval-tokens 16384 --steps 60 --pairs 3"
+    assert f"kernel-lab ab {judged.workspace} {flags}" in found.text
     assert "torch 2.13.0" in found.text
     assert "1f611bd0c0ff with local changes" in found.text
 

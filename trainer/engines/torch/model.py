@@ -181,16 +181,16 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Loss in nats of each target, float32 [tokens]; targets of -1 cost nothing."""
-        logits = self.logits(tokens).flatten(0, 1)
-        return self.ops.softcap_cross_entropy(logits, targets.flatten(), self.config.softcap)
+        logits = self.logits(tokens)
+        with scope("op:head_projection"):
+            logits, targets = logits.flatten(0, 1), targets.flatten()
+        return self.ops.softcap_cross_entropy(logits, targets, self.config.softcap)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits before the soft cap, [batch, sequence, vocab]."""
         x = x0 = self.ops.rmsnorm(self._embed("op:embedding", self.token_embedding, tokens), EPS)
         with scope("op:residual_mix"):
             kept, added = self.residual_lambdas.unbind(), self.embedding_lambdas.unbind()
-        sequence = tokens.shape[1]
-        cos, sin = self.cos[:sequence], self.sin[:sequence]
         for layer, block in enumerate(self.layers):
             with scope("op:residual_mix"):
                 x = kept[layer] * x + added[layer] * x0
@@ -198,7 +198,7 @@ class GPT(nn.Module):
             if str(layer) in self.value_embeddings:
                 table = self.value_embeddings[str(layer)]
                 value_embedding = self._embed("op:value_embedding", table, tokens)
-            x = block(x, cos, sin, value_embedding)
+            x = block(x, self.cos, self.sin, value_embedding)
         x = self.ops.rmsnorm(x, EPS)
         with scope("op:head_projection"):
             return _project(x, self.head)

@@ -1,0 +1,11 @@
+"""Returns the mean loss, which training wants in the end. Expected: shape"""
+
+import torch
+import torch.nn.functional as F
+
+
+def softcap_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, softcap: float
+) -> torch.Tensor:
+    capped = softcap * torch.tanh(logits.float() / softcap)
+    return F.cross_entropy(capped, targets, ignore_index=-1)

@@ -1,0 +1,91 @@
+"""The answers of commands that are no records (status, plans, health, the tour's end) as text.
+
+Importing this teaches them to `lab.describe.describe`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.chain import Report
+from lab.describe import describe, plain, table
+from lab.doctor import Health
+from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
+from lab.tour import TourEnd
+
+
+@describe.register
+def _(value: TourEnd) -> list[Any]:
+    kept = "promoted in this checkout" if value.promoted else "nothing was promoted"
+    return [
+        *describe(value.verdict),
+        plain(value.sentence),
+        plain(""),
+        plain(f"page       {value.report}"),
+        plain(f"picture    {value.picture}"),
+        plain(f"ledger     {value.ledger}"),
+        plain(f"workspace  {value.workspace}"),
+        plain(f"took {value.seconds:.0f} s; {kept}. A verdict of hold or reject is an honest end."),
+    ]
+
+
+@describe.register
+def _(value: Plan) -> list[Any]:
+    rows = [[str(i), *_step_cells(step)] for i, step in enumerate(value.steps, 1)]
+    parts = [table((">#", "target", ">share", ">ceiling", "next", "command", "why"), rows)]
+    if value.left_alone:
+        parts.append(plain("left alone: " + "; ".join(value.left_alone)))
+    return parts
+
+
+def _step_cells(step: Step) -> list[str]:
+    return [step.target, *_worth(step), step.stage, step.command, step.why]
+
+
+def _worth(value: Step | Standing) -> list[str]:
+    share = f"{value.share:.1%}" if value.share is not None else "-"
+    ceiling = f"{value.ceiling:.3f}x" if value.ceiling is not None else "-"
+    return [share, ceiling]
+
+
+@describe.register
+def _(value: Standing) -> list[Any]:
+    return [plain(f"{value.target}: {value.incumbent}")]
+
+
+@describe.register
+def _(value: Status) -> list[Any]:
+    rows = [
+        [s.target, *_worth(s), s.incumbent, *cells]
+        for s in value.targets
+        for cells in (
+            [[w.workspace, w.stage, w.why] for w in s.workspaces]
+            or [["-", "open", f"kernel-lab open {s.target}"]]
+        )
+    ]
+    headings = ("target", ">share", ">ceiling", "runs today", "workspace", "next", "why")
+    return [
+        plain(f"engine {value.engine} on {value.hardware}; {value.records} records"),
+        table(headings, rows),
+    ]
+
+
+@describe.register
+def _(value: Catalogue) -> list[Any]:
+    rows = [[t.signature, ", ".join(t.languages), t.summary] for t in value.targets]
+    return [table(("target", "starts in", "what it is"), rows)]
+
+
+@describe.register
+def _(value: Report) -> list[Any]:
+    if value.ok:
+        words = f"{value.lines} records, the chain is intact"
+        return [plain(f"{words}; head {value.head.lines}:{value.head.sha256}")]
+    found = [[str(problem.line), problem.what] for problem in value.problems]
+    return [plain("the chain is BROKEN"), table((">line", "what is wrong"), found)]
+
+
+@describe.register
+def _(value: Health) -> list[Any]:
+    rows = [["ok" if c.ok else "--", c.name, c.detail, c.fix] for c in value.checks]
+    return [table(("", "what", "found", "how to get it"), rows)]

@@ -1,0 +1,74 @@
+"""A session whose worker lives in the test's own process: all checks, no start-up."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from kernels.spec import Case, TargetFolder
+from lab.harness.checking import CaseChecks
+from lab.harness.judge import Fault, Patience, Session, shared_memory
+from lab.harness.verify import judge
+from lab.harness.worker import Refusal, Worker
+from lab.records import Failed, Passed
+
+
+class InProcess(Session):
+    """A session whose worker is an object of this process: the same questions, answers and checks,
+    without the second it takes to start a process with torch in it. For code that is trusted."""
+
+    def __init__(self, file: Path, function: str, arena_bytes: int) -> None:
+        self._worker = Worker()
+        self._file = file
+        self._function = function
+        self._engine = "cpu"
+        self._patience = Patience()
+        self._source = file.read_bytes()
+        self._arena_bytes = arena_bytes
+        self._slot_bytes = 0
+        self._prepared = False
+        self._memory = shared_memory(arena_bytes, file.parent)
+        self._in_use = threading.RLock()
+
+    def _ask(self, question, expected, timeout_s=None):  # type: ignore[no-untyped-def]
+        asked = msgspec.json.decode(msgspec.json.encode(question))
+        kind = asked.pop("type")
+        asked.pop("number")
+        if kind == "Start":
+            asked["memory"] = os.dup(self._memory)
+        try:
+            said = self._worker.answer(kind, asked)
+        except Refusal as refusal:
+            raise Fault(*refusal.args) from None
+        return msgspec.json.decode(json.dumps({"type": "Done", **said}), type=expected)
+
+    def _freeze(self) -> None:
+        pass
+
+    def close(self) -> None:
+        os.close(self._memory)
+
+
+def verify_in_process(
+    candidate: Path,
+    folder: TargetFolder,
+    cases: Sequence[Case],
+    dtypes: Sequence[str] = ("float32",),
+    incumbent: Path | None = None,
+) -> Passed | Failed:
+    """`verify`, with both workers in this process."""
+    todo = [CaseChecks.of(folder, case, dtype, "cpu") for case in cases for dtype in dtypes]
+    arena = max(one.slots * one.layout.slot_bytes for one in todo)
+    honest = incumbent or folder.incumbent("torch")
+    with (
+        ThreadPoolExecutor(max_workers=1) as pool,
+        InProcess(candidate, folder.id, arena) as ours,
+        InProcess(honest, folder.id, arena) as theirs,
+    ):
+        return judge(todo, ours, theirs, pool)
