@@ -43,7 +43,7 @@ from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
     from kernels.spec import Case
-    from lab.ab import Settings
+    from lab.arm import Settings
 
 
 def open_workspace(
@@ -191,7 +191,7 @@ def ab_settings(
     eval_tokens: str,
 ) -> Settings:
     """What both arms of an A/B train. Neither arm may see the lab's results."""
-    from lab.ab import Settings
+    from lab.arm import Settings
 
     return Settings(
         preset=lab.preset(preset or workspace.seal.preset),
@@ -217,13 +217,14 @@ def ab(
     record.
     """
     from lab import ab as comparison
+    from lab.arm import Task
     from lab.gate import ab_settled
     from lab.harness import isolation
     from lab.stats import LOOKS
 
     folder, stored = subject(lab, workspace)
     _require_verified(lab, workspace, stored, "ab")
-    task = comparison.Task(folder.id, workspace.seal.engine, stored.path, stored.sha256)
+    task = Task(folder.id, workspace.seal.engine, stored.path, stored.sha256)
     last, done = _earlier_pairs(lab, workspace, stored, settings)
     for count in LOOKS:
         if count <= len(done) or count > pairs:

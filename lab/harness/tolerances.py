@@ -16,13 +16,14 @@ An implementation's error has three honest sources, and the bound on each elemen
 The root mean square of the error over the tensor is bounded too, by the incumbent's own times
 FACTOR_RMS. It catches a loss of precision that is small everywhere.
 
-Why this tells right from wrong: computing float32 in TF32 or bfloat16 costs 2000 to 16000 float32
-spacings, far above 64. Zeros, constants and copies are off by the whole element. Nothing is
-absolute, so tiny gradients are held to the same standard. A wrong row cannot hide behind large
-elements elsewhere, since each row is measured by itself; nor can small elements of a row (a
-softmax's gradient away from the target) behind its few large ones, since the mean of the row's
-errors is not theirs. What does pass: being up to FACTOR times
-less accurate than the incumbent is.
+Why this tells right from wrong: one rounding to TF32 costs up to 4096 float32 spacings, one to
+bfloat16 up to 32768. Zeros, constants and copies are off by the whole element. Nothing is absolute,
+so tiny gradients are held to the same standard. A wrong row cannot hide behind large elements
+elsewhere, since each row is measured by itself; nor can the small elements of a row (a softmax's
+gradient away from the target) hide behind its few large ones, whose errors hardly move the mean.
+
+What passes: being up to FACTOR times less accurate than the incumbent, and a sum of thousands of
+positive terms with TF32 inputs, whose errors average out to what float32 itself may lose.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Bounds:
     """Root mean square of the oracle."""
     incumbent_max: float
     incumbent_rms: float
-    unexplained: float
-    """The incumbent's largest error beyond the rounding of its result."""
+    incumbent_own: float
+    """What counts as the incumbent's own error in the row where that is largest."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def bounds(oracle: torch.Tensor, incumbent: torch.Tensor, dtype: str) -> Bounds:
     unexplained = error.sub_(size, alpha=ROUNDING * kind.eps).clamp_min_(0.0)
     typical_largest = TYPICAL_LARGEST * float(_rms(unexplained.flatten()))
     largest = _by_row(unexplained, _largest).clamp_min(typical_largest)
-    by_row = by_row + FACTOR * torch.maximum(largest, mean)
+    own = torch.maximum(largest, mean)
+    by_row = by_row + FACTOR * own
     # One step of the subnormal numbers, where rounding is no longer in proportion.
     by_row = by_row + kind.smallest_normal * kind.eps
     return Bounds(
@@ -126,7 +128,7 @@ def bounds(oracle: torch.Tensor, incumbent: torch.Tensor, dtype: str) -> Bounds:
         typical=typical,
         incumbent_max=incumbent_max,
         incumbent_rms=incumbent_rms,
-        unexplained=float(unexplained.max()),
+        incumbent_own=float(own.max()),
     )
 
 
@@ -177,7 +179,7 @@ class Agreement:
     """
 
     dtype: str
-    unexplained: float
+    incumbent_own: float
     allowed_rms: float
 
     SLACK = 2.0
@@ -185,11 +187,11 @@ class Agreement:
     @classmethod
     def like(cls, within: Bounds, before: Agreement | None = None) -> Agreement:
         """From bounds, and no narrower than before."""
-        unexplained, allowed_rms = within.unexplained, within.allowed_rms
+        own, allowed_rms = within.incumbent_own, within.allowed_rms
         if before is not None:
-            unexplained = max(unexplained, before.unexplained)
+            own = max(own, before.incumbent_own)
             allowed_rms = max(allowed_rms, before.allowed_rms)
-        return cls(within.dtype, unexplained, allowed_rms)
+        return cls(within.dtype, own, allowed_rms)
 
     def broken(self, candidate: torch.Tensor, incumbent: torch.Tensor) -> tuple[int, ...] | None:
         """Where two stacks of results [slots, *shape] disagree most clearly, or None."""
@@ -202,7 +204,7 @@ class Agreement:
         rows = size if size.shape[-1] >= SHORTEST_ROW else size.reshape(size.shape[0], -1)
         typical = ACCUMULATION / 2 * FLOAT32_SPACING * _rms(rows).float().unsqueeze(-1)
         allowed += typical if rows is size else typical.reshape(-1, *[1] * (size.ndim - 1))
-        allowed += FACTOR * self.unexplained + torch.finfo(torch.float32).smallest_normal
+        allowed += FACTOR * self.incumbent_own + torch.finfo(torch.float32).smallest_normal
         error = (ours - theirs).abs()
         error = torch.where((ours == theirs) | (ours.isnan() & theirs.isnan()), 0.0, error)
         wrong = ~(error <= self.SLACK * allowed)

@@ -13,7 +13,7 @@ traced steps, which the profiler slows down: use them as shares.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -217,10 +217,10 @@ def _divide(
 
 def _calls(trace: Trace, step: Event) -> Mapping[str, int]:
     """How often each op was called in the step: its scopes, or its nodes."""
-    calls = Counter(op_name(s) for s in trace.scopes if step.ts <= s.ts < step.end)
+    calls = Counter(op_name(scope) for scope in _during(step, trace.scopes))
     calls[ACCUMULATION] = sum(
-        event.accumulates and not event.name.startswith(EVALUATE) and step.ts <= event.ts < step.end
-        for event in trace.operators
+        event.accumulates and not event.name.startswith(EVALUATE)
+        for event in _during(step, trace.operators)
     )
     return +calls  # without what was never called
 
@@ -228,13 +228,18 @@ def _calls(trace: Trace, step: Event) -> Mapping[str, int]:
 def _leftovers(trace: Trace, host: Mapping[Thread, list[Segment]]) -> dict[str, float]:
     """Outermost operators that belong to nobody, by name, in milliseconds per step."""
     found: defaultdict[str, float] = defaultdict(float)
-    ends: dict[Thread, float] = {}
-    for event in trace.operators:
-        if event.ts < ends.get(event.thread, 0.0) or not any(
-            step.ts <= event.ts < step.end for step in trace.steps
-        ):
-            continue
-        if owner_at(host[event.thread], event.ts).op == UNATTRIBUTED:
-            ends[event.thread] = event.end
-            found[event.name.removeprefix(EVALUATE)] += event.dur / 1e3 / len(trace.steps)
+    ends: defaultdict[Thread, float] = defaultdict(float)
+    for step in trace.steps:
+        for event in _during(step, trace.operators):
+            if event.ts < ends[event.thread]:
+                continue
+            if owner_at(host[event.thread], event.ts).op == UNATTRIBUTED:
+                ends[event.thread] = event.end
+                found[event.name.removeprefix(EVALUATE)] += event.dur / 1e3 / len(trace.steps)
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _during(step: Event, events: Sequence[Event]) -> Sequence[Event]:
+    """Those that start within the step; `events` are in order of time."""
+    start = bisect_left(events, step.ts, key=lambda event: event.ts)
+    return events[start : bisect_left(events, step.end, key=lambda event: event.ts)]

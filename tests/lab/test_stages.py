@@ -17,7 +17,7 @@ import lab.ab
 import lab.harness
 import lab.roofline
 from lab import orchestrate, stages
-from lab.ab import Task
+from lab.arm import Task
 from lab.context import Lab
 from lab.errors import CandidateError, CommandError
 from lab.places import places
