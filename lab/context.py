@@ -112,7 +112,14 @@ def evidence(lab: Lab, workspace: Workspace, stored: Candidate) -> Evidence:
         hardware=machine.hardware,
         frameworks=machine.frameworks,
         incumbent_sha256=incumbent_sha256(lab, seal),
+        workspace=handle(lab, workspace),
     )
+
+
+def handle(lab: Lab, workspace: Workspace) -> str:
+    """What the commands call a workspace: its name, or its folder where it lies elsewhere."""
+    inside = workspace.folder.parent == lab.places.workspaces
+    return workspace.name if inside else str(workspace.folder)
 
 
 def incumbent_file(lab: Lab, seal: Seal) -> Path:

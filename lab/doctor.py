@@ -74,11 +74,22 @@ def _engines() -> Iterator[Check]:
     for engine in ENGINES:
         try:
             resolve_engine(engine)
-        except EngineError as error:
-            yield Check(name=f"engine {engine}", ok=False, detail=error.message, fix=error.hint)
+        except EngineError:
+            yield Check(
+                name=f"engine {engine}",
+                ok=False,
+                detail=f"torch {torch.__version__} sees no such device",
+                fix=_DEVICES[engine],
+            )
         else:
             detail = f"{hardware_key(engine)}, torch {torch.__version__}; tier: device"
             yield Check(name=f"engine {engine}", ok=True, detail=detail, required=engine == "cpu")
+
+
+_DEVICES = {
+    "cuda": "Needs an NVIDIA GPU and its driver.",
+    "mps": "Needs a Mac with Apple silicon.",
+}
 
 
 def _sandbox() -> Check:
@@ -106,7 +117,6 @@ def _compiler() -> Check:
 
 def _data() -> Check:
     from trainer.data import open_prepared
-
     from trainer.errors import TrainerError
 
     try:

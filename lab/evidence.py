@@ -29,6 +29,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     tried: Tried | None = None
     attempt: int = 1
     """Which A/B of this candidate `tried` is, counted from 1."""
+    workspace: str = ""
+    """What the next command is to name, if not what the records do; decides nothing."""
 
     @property
     def records(self) -> tuple[Verified | Benched | Tried, ...]:
@@ -52,6 +54,7 @@ def collect(
     hardware: str,
     frameworks: Mapping[str, str],
     incumbent_sha256: str = "",
+    workspace: str = "",
 ) -> Evidence:
     """The evidence in `lines` (a ledger's records, in its order) for exactly these values.
 
@@ -77,17 +80,23 @@ def collect(
     for line in filter(counts, lines):
         if isinstance(line, Verified) and _displaces(line, verified):
             verified = line
-        elif not isinstance(line, Benched | Tried):
+        if not isinstance(line, Benched | Tried):
             continue
-        elif incumbent_sha256 not in ("", line.incumbent_sha256):
+        if incumbent_sha256 not in ("", line.incumbent_sha256):
             continue
-        elif isinstance(line, Benched) and _displaces(line, benched):
+        if isinstance(line, Benched) and _displaces(line, benched):
             benched = line
         elif isinstance(line, Tried):
             tried = line
             if line.outcome.pairs:
                 begun.add(_identity(line.outcome.pairs[0]))
-    return Evidence(verified=verified, benched=benched, tried=tried, attempt=max(1, len(begun)))
+    return Evidence(
+        verified=verified,
+        benched=benched,
+        tried=tried,
+        attempt=max(1, len(begun)),
+        workspace=workspace,
+    )
 
 
 def _displaces(new: Verified | Benched, old: Verified | Benched | None) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from lab import stages
 from lab import workspace as workspaces
-from lab.context import Lab, evidence, latest_profile, target_folder
+from lab.context import Lab, evidence, handle, latest_profile, target_folder
 from lab.errors import CommandError, LabError
 from lab.progress import Progress, silent
 from lab.records import Broken, Failed, Profiled, Quarantined, Tried
@@ -104,7 +104,7 @@ def next_step(lab: Lab, workspace: Workspace) -> Step:
 def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple[str, str, str]:
     from lab.gate import Policy, judge
 
-    name = _handle(lab, workspace)
+    name = handle(lab, workspace)
     found = evidence(lab, workspace, stored)
     if _is_promoted(lab, workspace, stored):
         return "promoted", f"kernel-lab demote {workspace.seal.target}", "it is the incumbent now"
@@ -126,12 +126,6 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
     if verdict.decision == "reject":
         return "edit", f"edit {workspace.candidate_file}", f"rejected: {unmet}"
     return _undecided(name, workspace, found.tried, unmet)
-
-
-def _handle(lab: Lab, workspace: Workspace) -> str:
-    """What the commands call a workspace: its name, or its folder where it lies elsewhere."""
-    inside = workspace.folder.parent == lab.places.workspaces
-    return workspace.name if inside else str(workspace.folder)
 
 
 def _undecided(

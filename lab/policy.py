@@ -46,10 +46,10 @@ Rule = Callable[[Evidence, Policy], Finding]
 
 
 def then_run(command: str, evidence: Evidence) -> str:
-    """The command that would bring what is missing, for the workspace that the records name."""
-    workspace = evidence.records[-1].workspace if evidence.records else "WORKSPACE"
+    """The command that would bring what is missing, for the workspace of the evidence."""
+    recorded = evidence.records[-1].workspace if evidence.records else "WORKSPACE"
     verb, _, rest = command.partition(" ")
-    return f"run: kernel-lab {verb} {workspace} {rest}".rstrip()
+    return f"run: kernel-lab {verb} {evidence.workspace or recorded} {rest}".rstrip()
 
 
 def shown(interval: Interval) -> str:

@@ -26,7 +26,7 @@ from lab.errors import MachineError
 from lab.orchestrate import open_workspaces
 from lab.places import ROOT, places
 from lab.progress import Progress
-from lab.records import Compared, Judged, Measured, Passed, Profiled, Verdict
+from lab.records import Compared, Judged, Measured, Passed, Profiled, Quarantined, Verdict
 from lab.workspace import Workspace
 
 PRESET = "tour"
@@ -135,8 +135,9 @@ def _judge(lab: Lab, workspace: Workspace, progress: Progress, say: Say) -> Judg
     say("5/8 verify: " + _again(found.verified, "against the float64 oracle, with gradients"))
     verified = found.verified or stages.verify(lab, workspace, progress)
     if isinstance(verified.outcome, Passed):
-        say("6/8 bench: " + _again(found.benched, "paired with the incumbent"))
-        benched = found.benched or stages.bench(lab, workspace, progress)
+        kept = found.benched if found.benched and not _was_noisy(found.benched.outcome) else None
+        say("6/8 bench: " + _again(kept, "paired with the incumbent"))
+        benched = kept or stages.bench(lab, workspace, progress)
         if isinstance(benched.outcome, Measured):
             enough = found.tried and _has_pairs(found.tried.outcome)
             say("7/8 ab: " + _again(enough, f"{AB_PAIRS} pairs of {AB_STEPS} training steps"))
@@ -151,6 +152,11 @@ def _judge(lab: Lab, workspace: Workspace, progress: Progress, say: Say) -> Judg
 
 def _again(done: object, what: str) -> str:
     return "done before" if done else what
+
+
+def _was_noisy(outcome: object) -> bool:
+    """Whether a bench came to nothing through the machine's fault, and is worth another try."""
+    return isinstance(outcome, Quarantined) and outcome.reason == "control_failed"
 
 
 def _has_pairs(outcome: object) -> bool:

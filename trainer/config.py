@@ -118,7 +118,7 @@ PRESETS: dict[str, TrainConfig] = {
         sequence=256,
         window_pattern="SL",
         device_batch_size=4,
-        total_batch_size=2048,
+        total_batch_size=1024,
     ),
     "m5-tiny": TrainConfig(
         depth=2, sequence=256, window_pattern="L", device_batch_size=4, total_batch_size=12288

@@ -29,6 +29,7 @@ from trainer.errors import DataError
 from trainer.hardware import resolve_engine
 from trainer.loop import Engine
 from trainer.ops import resolve
+from trainer.threads import share_cores
 
 BATCH_TOKENS = 16_384
 """A batch has no more tokens than this, nor than a training micro-batch: evaluation must not need
@@ -80,6 +81,7 @@ def evaluate_checkpoints(
     folders: tuple[Path, ...], data: str, rung: str | int, engine_name: str
 ) -> Iterator[dict[str, Any]]:
     """One result per checkpoint, with the incumbent ops."""
+    share_cores()
     from trainer.engines.torch import checkpoint
     from trainer.engines.torch.engine import TorchEngine
 

@@ -29,6 +29,7 @@ from trainer.ops import REGISTRY, resolve
 from trainer.output import Output
 from trainer.report import Report
 from trainer.schedule import Budget, SecondsBudget, budget_from_json
+from trainer.threads import share_cores
 
 if TYPE_CHECKING:
     from trainer.loop import Engine
@@ -62,6 +63,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.began = time.perf_counter()
+        share_cores()
         saved: dict[str, Any] = {}
         if settings.resume is not None:
             settings, saved = _resumed(settings, settings.resume)

@@ -12,16 +12,17 @@ STEPS = 5
 
 
 def gradients(generator: np.random.Generator, dims: Dims, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal matrices; with `decades`, singular values that fall off by as many powers of ten.
+    """Normal matrices of varied size; with `decades`, singular values that fall off by as many.
 
     Gradients of trained models are ill-conditioned, and that is where a short cut through the Gram
-    matrix, which squares the condition number, comes apart.
+    matrix, which squares the condition number, comes apart. The sizes differ from layer to layer,
+    and the result must not.
     """
     drawn = generator.standard_normal(shape)
-    if dims["decades"] == 0:
-        return drawn
-    left, _, right = np.linalg.svd(drawn, full_matrices=False)
-    return (left * np.logspace(0, -dims["decades"], min(shape[1:]))) @ right
+    if dims["decades"]:
+        left, _, right = np.linalg.svd(drawn, full_matrices=False)
+        drawn = (left * np.logspace(0, -dims["decades"], min(shape[1:]))) @ right
+    return drawn * np.exp2(generator.uniform(-2.0, 2.0, (shape[0], 1, 1)))
 
 
 def _case(name: str, count: int, rows: int, columns: int, decades: int = 0, **how: object) -> Case:

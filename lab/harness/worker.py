@@ -263,7 +263,8 @@ class Worker:
         if type(value) is not torch.Tensor:
             return {"type": name, "plain": False}
         layout, dtype = str(value.layout), str(value.dtype).removeprefix("torch.")
-        if index < len(places) and layout == "torch.strided":
+        here = layout == "torch.strided" and value.device.type == self.device.type
+        if here and index < len(places):
             place = places[index]
             if (value.shape, value.dtype) == (place.shape, place.dtype):
                 with torch.no_grad():

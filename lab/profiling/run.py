@@ -5,7 +5,8 @@ times some plain steps and then traces some more. The trace says how a step divi
 the plain steps of the same run say how long a step takes. Nothing of the profiler's overhead and
 nothing of start-up is in the result. The roofline is measured when the trainer has ended.
 
-The trace stays in `workdir` (https://ui.perfetto.dev opens it). Judges nothing, writes no ledger.
+The trace stays in `workdir` (Perfetto opens it), as does the trainer's output. Judges nothing and
+writes no ledger.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ TIME_LIMIT_S = 3600.0
 """A trainer that has not ended by then is stopped."""
 TAIL_LINES = 12
 """How much of the trainer's last words goes into an error."""
+ERROR = "error: "
+"""How the trainer begins a message of its own; the lines after it are the hint."""
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,20 +81,20 @@ def profile(
     """
     _check(engine, preset, steps)
     workdir.mkdir(parents=True, exist_ok=True)
-    trace = workdir / f"{preset}-{engine}.trace.json"
-    sidecar = trace.with_name(trace.name + ".meta.json")
-    for stale in (trace, sidecar):
-        stale.unlink(missing_ok=True)
     flags = ["--engine", engine, "--preset", preset, "--data", data, "--no-compile"]
-    flags += ["--trace", str(trace), "--trace-steps", str(steps)]
     flags += ["--registry", str(registry)] if registry else []
     for name, file in (overrides or {}).items():
         flags += ["--op", f"{name}={file}"]
-    progress("training under the profiler", 0, 3)
-    _train([*flags, *config_flags], workdir / f"{preset}-{engine}.log")
-    progress("reading the trace", 1, 3)
-    attribution = attribute(read(trace))
-    meta = _read_sidecar(sidecar)
+    kept = workdir / f"{preset}-{engine}.trace.json"
+    with tempfile.TemporaryDirectory(dir=workdir) as scratch:
+        trace = Path(scratch) / "trace.json"
+        flags += ["--trace", str(trace), "--trace-steps", str(steps)]
+        progress("training under the profiler", 0, 3)
+        _train([*flags, *config_flags], workdir / f"{preset}-{engine}.log")
+        progress("reading the trace", 1, 3)
+        attribution = attribute(read(trace))
+        meta = _read_sidecar(trace.with_name(trace.name + ".meta.json"))
+        trace.replace(kept)
     progress("measuring this machine's roofline", 2, 3)
     profiled = assemble(attribution, meta, preset, machine)
     progress(_verdict(attribution, meta), 3, 3)
@@ -209,10 +213,13 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(status: int, log: Path) -> LabError:
-    """The trainer's own last words as an error of the lab; exit code 2 blames the command."""
+    """The trainer's own error as one of the lab's; exit code 2 blames the command."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = "\n".join(lines[-TAIL_LINES:]) or "it said nothing"
-    if status == 2:
-        return CommandError(f"train.py does not accept this:\n{said}")
+    said = [number for number, line in enumerate(lines) if line.startswith(ERROR)]
+    if status in (2, 3) and said:
+        message = lines[said[-1]].removeprefix(ERROR)
+        hint = " ".join(line.strip() for line in lines[said[-1] + 1 :])
+        return (CommandError if status == 2 else MachineError)(message, hint)
     how = f"was ended by signal {-status}" if status < 0 else f"ended with exit code {status}"
-    return MachineError(f"train.py {how}:\n{said}", f"Its whole output: {log}")
+    last = "\n".join(lines[-TAIL_LINES:]) or "it said nothing"
+    return MachineError(f"train.py {how}:\n{last}", f"Its whole output: {log}")

@@ -222,3 +222,27 @@ def test_a_model_too_narrow_for_its_gates_is_refused() -> None:
     """Told at once with the flags to change, not as a shape error from inside torch."""
     with pytest.raises(UsageError, match="channels"):
         GPT(replace(SMALL, depth=1, aspect_ratio=16), VOCAB, incumbents())
+
+
+def test_bfloat16_activations_train_float32_weights() -> None:
+    """As on a GPU: close to float32, and small updates are not rounded away."""
+    inputs, targets = tokens(SMALL, 7)
+    exact = GPT(SMALL, VOCAB, incumbents()).initialise(0)
+    rounded = GPT(SMALL, VOCAB, incumbents(), torch.bfloat16).initialise(0)
+    assert rounded.logits(inputs).dtype == torch.bfloat16
+    losses = rounded(inputs, targets)
+    assert losses.dtype == torch.float32
+    assert difference(losses, exact(inputs, targets)) < 0.01
+    losses.mean().backward()
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in rounded.parameters())
+    orthogonalize = incumbents()["muon_orthogonalize"].function
+    MuonAdamW(rounded, SMALL, orthogonalize, torch.bfloat16).step(rates_at(SMALL, 0, 0.0))
+    assert rounded(inputs, targets).mean().item() < losses.mean().item()
+
+
+def test_the_model_is_one_graph_for_the_compiler() -> None:
+    """A break would leave torch.compile with fragments; scopes and the op table must trace."""
+    model, _ = pair(SMALL)
+    inputs, targets = tokens(SMALL, 8)
+    compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")
+    assert torch.equal(compiled(inputs, targets), model(inputs, targets))

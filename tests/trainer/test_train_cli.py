@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -452,3 +453,31 @@ def test_compile_without_a_compiler_is_told(
     assert code == 3
     assert "needs a C++ compiler" in err
     assert run_train(capsys, data, *SHORT)[0] == 0
+
+
+PAGE = (train.ROOT / "docs" / "trainer.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    re.findall(r"^uv run (?:train\.py|python -m trainer\.evaluate).*?(?=  #|$)", PAGE, flags=re.M),
+)
+def test_every_example_in_the_docs_parses(line: str) -> None:
+    """A flag that was renamed must not live on in docs."""
+    words = shlex.split(line)
+    command = train.command if "train.py" in words else evaluate.command
+    start = 3 if command is train.command else 5
+    command.make_context("example", words[start:])
+
+
+def test_every_flag_that_is_no_field_stands_in_the_docs() -> None:
+    """Fields are in --help; what starts, ends and reports a run is explained."""
+    named = {field.name for field in fields(TrainConfig)}
+    flags = [
+        option
+        for parameter in train.command.params
+        if parameter.name not in named
+        for option in parameter.opts
+    ]
+    assert len(flags) > 15
+    assert [flag for flag in flags if flag not in PAGE] == ["--engine"]

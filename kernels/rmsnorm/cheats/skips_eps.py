@@ -4,4 +4,5 @@ import torch
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
-    return (x.float() * x.float().square().mean(-1, keepdim=True).rsqrt()).to(x.dtype)
+    wide = x.float()
+    return (wide * wide.square().mean(-1, keepdim=True).rsqrt()).to(x.dtype)

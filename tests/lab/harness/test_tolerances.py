@@ -112,15 +112,16 @@ def test_one_wrong_row_is_seen_beside_rows_a_thousand_times_larger() -> None:
 
 def test_the_small_part_of_a_softmax_gradient_is_not_hidden_by_the_target() -> None:
     """In bfloat16 the rounding of the one large element is larger than all the others are."""
-    logits, target = draw(5, 32, 8192).double(), torch.arange(32)
+    logits, target = draw(5, 32, 8192, 0.1).double(), torch.arange(32)
     oracle = torch.softmax(logits, -1)
     oracle[torch.arange(32), target] -= 1
+    oracle *= torch.linspace(0.5, 2.0, 32, dtype=torch.float64).unsqueeze(-1)
     incumbent = oracle.float().bfloat16()
     within = bounds(oracle, incumbent, "bfloat16")
     assert distance(incumbent, within).ok
     cheat = torch.zeros_like(incumbent)
     cheat[torch.arange(32), target] = incumbent[torch.arange(32), target]
-    assert (cheat.double() - oracle).abs().max() < 2 * (incumbent.double() - oracle).abs().max()
+    assert (cheat.double() - oracle).abs().max() == (incumbent.double() - oracle).abs().max()
     assert not distance(cheat, within).ok
 
 
@@ -177,8 +178,9 @@ def test_a_timed_output_must_agree_with_the_incumbents() -> None:
     place = agreement.broken(ours, norm(x))
     assert place is not None
     assert place[:2] == (1, 2)
-    ours[1, 2, 5] = torch.nan
-    assert agreement.broken(ours, norm(x)) == (1, 2, 5) or place[:2] == (1, 2)
+    unwritten = norm(x)
+    unwritten[0, 0, 5] = torch.nan
+    assert agreement.broken(unwritten, norm(x)) == (0, 0, 5)
 
 
 def test_the_stated_number_of_spacings_is_needed() -> None:

@@ -1,0 +1,103 @@
+"""The oracles are right: finite everywhere, differentiated correctly, and true to the mathematics.
+
+Nothing else checks an oracle, so each one is held against a property that it was not written from.
+"""
+
+from __future__ import annotations
+
+import time
+
+import kernel_calls as calls
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kernels.spec import Case
+
+EPS = 2.0**-23
+
+
+def reference(name: str):  # type: ignore[no-untyped-def]
+    return calls.function(calls.FOLDERS[name].reference, name)
+
+
+@calls.every_case
+@calls.every_dtype
+def test_finite_in_float64_and_quick(name: str, case: Case, dtype: torch.dtype) -> None:
+    """An oracle that overflows judges nothing, and a slow one makes verify slow."""
+    folder = calls.FOLDERS[name]
+    content = calls.draw(folder, case, dtype)
+    start = time.process_time()
+    answer = calls.oracle(folder, content)
+    assert time.process_time() - start < 2.0
+    assert set(answer) == {o.name for o in folder.target.outputs} | {
+        f"d{n}" for n in folder.target.differentiable
+    }
+    for output in folder.target.outputs:
+        assert answer[output.name].shape == case.shape(output.shape)
+    for tensor in answer.values():
+        assert tensor.dtype == torch.float64
+        assert bool(tensor.isfinite().all())
+
+
+def test_rmsnorm_makes_rows_of_size_one() -> None:
+    """Whatever the rows' sizes were, as long as eps is small against them."""
+    x = torch.randn(3, 5, 64, dtype=torch.float64) * torch.logspace(-1, 3, 5)[:, None]
+    y = reference("rmsnorm")(x, EPS)
+    assert torch.allclose(y.square().mean(-1), torch.ones(3, 5, dtype=torch.float64), atol=1e-4)
+    assert torch.allclose(y, F.rms_norm(x, (64,), eps=EPS))
+
+
+def test_rope_makes_attention_depend_on_the_distance_alone() -> None:
+    """That is what rotary embeddings are for, and a wrong pairing or sign breaks it."""
+    folder = calls.FOLDERS["rope_qk_norm"]
+    case = next(c for c in folder.target.odd_cases if c.name == "long_sequence")
+    _, _, cos, sin = calls.draw(folder, case, torch.float64).inputs
+    vectors = torch.randn(2, 1, 1, 1, 32, dtype=torch.float64).expand(2, 1, 513, 1, 32)
+    q, k = reference("rope_qk_norm")(*vectors, cos, sin, EPS)
+    scores = q[0, :, 0] @ k[0, :, 0].T
+    for distance in (0, 1, 7, 200):
+        along = scores.diagonal(-distance)
+        assert torch.allclose(along, along[0].expand_as(along))
+    assert not torch.allclose(scores.diagonal(0)[0], scores.diagonal(-7)[0])
+
+
+def test_relu_squared_by_hand() -> None:
+    """Zero below zero, and twice the value as slope above."""
+    x = torch.tensor([[[-2.0, 0.0, 0.5, 3.0]]], dtype=torch.float64, requires_grad=True)
+    y = reference("relu_squared")(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert y.flatten().tolist() == [0.0, 0.0, 0.25, 9.0]
+    assert slope.flatten().tolist() == [0.0, 0.0, 1.0, 6.0]
+
+
+def test_softcap_cross_entropy_is_torchs_on_capped_logits() -> None:
+    """Same loss and gradient as torch's own; an ignored target costs and teaches nothing."""
+    logits = (8 * torch.randn(9, 33, dtype=torch.float64)).requires_grad_()
+    targets = torch.tensor([0, 32, -1, 5, 6, -1, 8, 9, 10])
+    weights = torch.randn(9, dtype=torch.float64)
+    loss = reference("softcap_cross_entropy")(logits, targets, 15.0)
+    capped = 15.0 * torch.tanh(logits / 15.0)
+    expected = F.cross_entropy(capped, targets, ignore_index=-1, reduction="none")
+    assert torch.allclose(loss, expected)
+    (found,) = torch.autograd.grad(loss, logits, weights, retain_graph=True)
+    (right,) = torch.autograd.grad(expected, logits, weights)
+    assert torch.allclose(found, right)
+    assert loss[targets < 0].abs().sum() == 0
+    assert found[targets < 0].abs().sum() == 0
+
+
+@pytest.mark.parametrize("shape", [(2, 48, 48), (2, 96, 24), (2, 24, 96), (3, 1, 40)], ids=str)
+def test_muon_flattens_singular_values_and_keeps_singular_vectors(
+    shape: tuple[int, ...],
+) -> None:
+    """The result must be near the polar factor U V^T of the very same matrix."""
+    torch.manual_seed(0)
+    gradient = torch.randn(shape, dtype=torch.float64)
+    result = reference("muon_orthogonalize")(gradient, 5.0)
+    left, values, right = torch.linalg.svd(gradient, full_matrices=False)
+    inner = left.mT @ result @ right.mT
+    kept = values / values.amax(-1, keepdim=True) > 0.05
+    diagonal = inner.diagonal(dim1=-2, dim2=-1)
+    assert bool(((diagonal - 1).abs()[kept] < 0.3).all())
+    assert float((inner - torch.diag_embed(diagonal)).abs().max()) < 1e-9

@@ -1,0 +1,111 @@
+"""The op seam: which implementation a run uses, and that it says so truthfully."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from kernels.spec import discover
+from trainer.errors import EngineError, UsageError
+from trainer.ops import OpTable, read_registry, resolve
+
+ENGINE, HARDWARE = "cpu", "Some CPU x2"
+SOURCE = "def rmsnorm(x, eps):\n    return 'promoted'\n"
+
+
+def registry(folder: Path, source: str = SOURCE, **changes: str) -> Path:
+    """A registry with one promotion of `rmsnorm`, whose file is written beside it."""
+    (folder / "promoted").mkdir(exist_ok=True)
+    (folder / "promoted" / "rmsnorm.py").write_text(source)
+    entry = {
+        "op": "rmsnorm",
+        "engine": ENGINE,
+        "hardware": HARDWARE,
+        "candidate_sha256": hashlib.sha256(SOURCE.encode()).hexdigest(),
+        "file": "promoted/rmsnorm.py",
+        **changes,
+    }
+    path = folder / "promoted.toml"
+    lines = [f'{key} = "{value}"' for key, value in entry.items()]
+    path.write_text("\n".join(["[[promotion]]", *lines, 'ledger_ids = ["a", "b"]']) + "\n")
+    return path
+
+
+def test_every_target_has_its_incumbent_by_default(tmp_path: Path) -> None:
+    """With the hash of the file that is run, so that a log identifies the code."""
+    table = resolve(ENGINE, HARDWARE, registry=tmp_path / "none.toml")
+    assert list(table) == list(discover())
+    for name, op in table.items():
+        assert op.reason == "incumbent"
+        assert op.path == discover()[name].incumbent("torch")
+        assert op.sha256 == hashlib.sha256(op.path.read_bytes()).hexdigest()
+        assert getattr(table, name) is op.function
+
+
+def test_a_promotion_counts_on_its_engine_and_hardware_only(tmp_path: Path) -> None:
+    """What was faster on one chip may be slower on the next."""
+    path = registry(tmp_path)
+    promoted = resolve(ENGINE, HARDWARE, registry=path)["rmsnorm"]
+    assert promoted.function(None, None) == "promoted"
+    assert promoted.reason.startswith("promoted ")
+    assert resolve(ENGINE, "Other CPU x2", registry=path)["rmsnorm"].reason == "incumbent"
+    assert resolve("cuda", HARDWARE, registry=path)["rmsnorm"].reason == "incumbent"
+
+
+def test_a_promoted_file_that_was_edited_or_is_gone_falls_back_aloud(tmp_path: Path) -> None:
+    """The evidence is for other bytes; running them would be running unjudged code."""
+    path = registry(tmp_path, source=SOURCE + "# edited\n")
+    op = resolve(ENGINE, HARDWARE, registry=path)["rmsnorm"]
+    assert "edited" in op.reason
+    assert op.path.name == "incumbent_torch.py"
+    (tmp_path / "promoted" / "rmsnorm.py").unlink()
+    assert "gone" in resolve(ENGINE, HARDWARE, registry=path)["rmsnorm"].reason
+
+
+def test_a_forced_file_wins_over_a_promotion(tmp_path: Path) -> None:
+    """--op is how a candidate meets the trainer."""
+    path = registry(tmp_path)
+    mine = tmp_path / "mine.py"
+    mine.write_text("def rmsnorm(x, eps):\n    return 'mine'\n")
+    op = resolve(ENGINE, HARDWARE, {"rmsnorm": mine}, path)["rmsnorm"]
+    assert op.function(None, None) == "mine"
+    assert op.reason == "forced by --op"
+
+
+@pytest.mark.parametrize("source", ["", "def rmsnorm(:", "raise OSError('at import')"])
+def test_a_forced_file_that_cannot_be_used_raises(tmp_path: Path, source: str) -> None:
+    """An explicit choice is never replaced silently."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(source)
+    with pytest.raises(EngineError, match="rmsnorm"):
+        resolve(ENGINE, HARDWARE, {"rmsnorm": mine})
+
+
+def test_unknown_ops_are_told_with_the_nearest_name(tmp_path: Path) -> None:
+    """In --op and in attribute access by the model's author."""
+    with pytest.raises(UsageError, match="Did you mean 'rmsnorm'"):
+        resolve(ENGINE, HARDWARE, {"rmsnrom": tmp_path})
+    with pytest.raises(AttributeError, match="no op 'rmsnrom'"):
+        _ = resolve(ENGINE, HARDWARE).rmsnrom
+
+
+@pytest.mark.parametrize("text", ["not toml [", "[[promotion]]\nop = 'rmsnorm'\n", "promotion = 1"])
+def test_a_malformed_registry_is_told_by_name(tmp_path: Path, text: str) -> None:
+    """A merge conflict in promoted.toml must not look like 'nothing was promoted'."""
+    path = tmp_path / "promoted.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"promoted\.toml"):
+        read_registry(path)
+
+
+def test_the_printed_table_has_name_hash_and_reason() -> None:
+    """One line per op, which the A/B and readers of logs rely on."""
+    table = resolve(ENGINE, HARDWARE)
+    lines = table.lines()
+    assert len(lines) == len(table) >= 5
+    words = lines[0].split()
+    assert words[:2] == ["op", next(iter(table))]
+    assert table[words[1]].sha256.startswith(words[2])
+    assert OpTable({}).lines() == []
