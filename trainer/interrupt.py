@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable
 from types import FrameType, TracebackType
+
+STDERR = 2
 
 
 class Interrupt:
@@ -14,9 +17,8 @@ class Interrupt:
     Outside the main thread, where Python allows no signal handlers, Ctrl-C stays as it is.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self) -> None:
         self.wanted = False
-        self._say = say
         self._is_main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Interrupt:
@@ -37,4 +39,6 @@ class Interrupt:
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
-        self._say("stopping after this step; Ctrl-C again stops at once and saves nothing")
+        # straight to the descriptor: the signal may have come in the middle of a print
+        with contextlib.suppress(OSError):
+            os.write(STDERR, b"\nstopping after this step; Ctrl-C again stops at once, unsaved\n")

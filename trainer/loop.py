@@ -137,12 +137,10 @@ class Heartbeat:
 def warm_up(engine: Engine, stream: Stream, config: TrainConfig) -> None:
     """Runs real steps on weights, moments and a place in the data that are then put back."""
     place, snapshot = stream.state(), engine.snapshot()
-    rates = rates_at(config, 0, 0.5)
+    rates = rates_at(config, 0, 0.0)
     for _ in range(WARM_UP_STEPS):
-        micro_batches = [
-            next(stream) for _ in range(min(WARM_UP_MICRO_BATCHES, config.accumulation))
-        ]
-        engine.step(micro_batches, rates).wait()
+        count = min(WARM_UP_MICRO_BATCHES, config.accumulation)
+        engine.step(take(stream, count), rates).wait()
     engine.restore(snapshot)
     stream.restore(place)
     engine.synchronize()

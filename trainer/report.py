@@ -70,7 +70,7 @@ class Report:
             "total_seconds": f"{self.total_seconds:.1f}",
             "peak_vram_mb": f"{self.peak_memory_mb:.1f}",
             "mfu_percent": f"{self.mfu_percent:.2f}",
-            "total_tokens_M": f"{self.total_tokens / 1e6:.1f}",
+            "total_tokens_M": f"{self.total_tokens / 1e6:.3f}",
             "num_steps": str(self.position.step),
             "num_params_M": f"{self.parameters / 1e6:.1f}",
             "depth": str(self.config.depth),

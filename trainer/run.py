@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer import trace
 from trainer.config import TrainConfig
@@ -24,16 +24,12 @@ from trainer.errors import DataError, EngineError, TrainerError
 from trainer.evaluate import Evaluation, config_of, evaluate
 from trainer.hardware import hardware_key, resolve_engine
 from trainer.interrupt import Interrupt
-from trainer.loop import Heartbeat, Position, train, warm_up
+from trainer.loop import Engine, Heartbeat, Position, train, warm_up
 from trainer.ops import REGISTRY, resolve
 from trainer.output import Output
 from trainer.report import Report
 from trainer.schedule import Budget, SecondsBudget, budget_from_json
 from trainer.threads import share_cores
-
-if TYPE_CHECKING:
-    from trainer.loop import Engine
-    from trainer.ops import OpTable
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class Settings:
 
 
 class Session:
-    """Everything that a run holds, opened and checked, before anything is computed."""
+    """Everything that a run holds. Making one checks all that can be checked without an engine."""
 
     def __init__(self, settings: Settings) -> None:
         self.began = time.perf_counter()
@@ -82,12 +78,22 @@ class Session:
         self.stream = Batches(
             self.prepared, "train", config.device_batch_size, config.sequence, config.seed
         )
-        self.engine = _engine(self.choice.value, settings, self.prepared.vocab, self.ops)
         self.position = Position()
-        if settings.resume is not None:
+        if saved:
             self.stream.restore(saved["stream"])
-            self.engine.load(settings.resume)
             self.position = Position(**saved["position"])
+
+    def build(self) -> None:
+        """Makes the engine: memory is taken and compilers are looked for from here on."""
+        # torch is imported only now that everything cheap has been checked
+        from trainer.engines.torch.engine import TorchEngine
+
+        name, vocab, settings = self.choice.value, self.prepared.vocab, self.settings
+        self.engine: Engine = TorchEngine(
+            name, self.config, vocab, self.ops, settings.compile_model
+        )
+        if settings.resume is not None:
+            self.engine.load(settings.resume)
 
     def header(self) -> list[str]:
         """The run in lines: engine, model, data, the engine's own decisions, ops."""
@@ -96,8 +102,8 @@ class Session:
         return [
             f"preset {self.settings.preset or 'none'}: depth {config.depth}, width {config.width}, "
             f"{self.engine.parameters / 1e6:.1f}M weights, sequence {config.sequence}, windows "
-            f"{','.join(map(str, config.windows))}, {config.total_batch_size:,} tokens a step in "
-            f"{config.accumulation} micro-batches, seed {config.seed}",
+            f"{','.join(map(str, config.windows))}, {config.total_batch_size:,} tokens a step "
+            f"(micro-batches: {config.accumulation}), seed {config.seed}",
             f"data {prepared.name} {prepared.data_sha256[:12]}, tokenizer "
             f"{prepared.tokenizer_sha256[:12]}, {prepared.vocab} tokens",
             f"hardware {self.hardware}",
@@ -181,6 +187,7 @@ def run(settings: Settings, output: Output) -> Report | None:
     """Trains, saves and evaluates. After a trace there is nothing to report: None."""
     session = Session(settings)
     with _blaming(session):
+        session.build()
         output.header(session.header())
         warm_up(session.engine, session.stream, session.config)
         if settings.trace is not None:
@@ -194,7 +201,7 @@ def run(settings: Settings, output: Output) -> Report | None:
             )
             output.say(f"trace of {settings.trace_steps} steps: {settings.trace}")
             return None
-        with Interrupt(output.say) as interrupt:
+        with Interrupt() as interrupt:
             step_ms = session.train(output, interrupt)
             if settings.checkpoint is not None:
                 session.save(settings.checkpoint)
@@ -227,13 +234,6 @@ def _resumed(settings: Settings, folder: Path) -> tuple[Settings, dict[str, Any]
     return settings, saved
 
 
-def _engine(name: str, settings: Settings, vocab: int, ops: OpTable) -> Engine:
-    """The engine of that name. Torch is imported here, when everything cheap has been checked."""
-    from trainer.engines.torch.engine import TorchEngine
-
-    return TorchEngine(name, settings.config, vocab, ops, settings.compile_model)
-
-
 def _checkpoints() -> ModuleType:
     from trainer.engines.torch import checkpoint
 
@@ -251,7 +251,7 @@ def _blaming(session: Session) -> Iterator[None]:
         what = f"{type(error).__name__}: {error}"
         if _is_out_of_memory(error):
             raise EngineError(
-                f"out of memory on {session.engine.device_name}: {what}",
+                f"out of memory on {session.choice.value}: {what}",
                 "Lower --device-batch-size (the total batch stays), or take a smaller preset.",
             ) from error
         changed = [name for name, op in session.ops.items() if op.reason != "incumbent"]
@@ -260,8 +260,8 @@ def _blaming(session: Session) -> Iterator[None]:
                 f"the run failed with other ops than the incumbents ({', '.join(changed)}): {what}",
                 "Run again without them: leave out --op, or give --registry an empty file.",
             ) from error
-        if session.engine.notes["compile"].value == "on":
-            raise EngineError(f"the compiled model failed: {what}", "Use --no-compile.") from error
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise EngineError(f"torch.compile failed: {what}", "Use --no-compile.") from error
         raise
 
 

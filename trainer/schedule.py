@@ -1,7 +1,7 @@
 """What changes over a run: the budget's progress and the rates that follow from it.
 
     budget = StepBudget(200)                      # or SecondsBudget(300)
-    progress = budget.progress(step, seconds)     # before each step, in [0, 1)
+    progress = budget.progress(step, seconds)     # before each step
     rates = rates_at(config, step, progress)
 
 The learning rate and the weight decay follow progress, Muon's momentum the number of steps, as in
@@ -25,7 +25,7 @@ class Budget(Protocol):
     """How much training a run may do."""
 
     def progress(self, step: int, seconds: float) -> float:
-        """The part that is used up before step `step` (from 0), after `seconds` of training."""
+        """The part used up after `step` steps and `seconds` of training; 1 when it is spent."""
 
     def is_spent(self, step: int, seconds: float) -> bool:
         """Whether no further step may begin."""
@@ -46,7 +46,7 @@ class StepBudget:
 
     def progress(self, step: int, seconds: float) -> float:
         """Step 0 of n is at 0, the last at (n - 1) / n."""
-        return min(step, self.steps - 1) / self.steps
+        return min(1.0, step / self.steps)
 
     def is_spent(self, step: int, seconds: float) -> bool:
         """After the last step."""
@@ -68,8 +68,8 @@ class SecondsBudget:
             raise UsageError(f"--time-budget must be more than 0 seconds, not {self.seconds}")
 
     def progress(self, step: int, seconds: float) -> float:
-        """The share of the time that has gone by, below 1."""
-        return min(seconds / self.seconds, 1 - 2**-53)
+        """The share of the time that has gone by."""
+        return min(1.0, seconds / self.seconds)
 
     def is_spent(self, step: int, seconds: float) -> bool:
         """Once the time is up; the first step always runs."""

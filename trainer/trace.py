@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig
-from trainer.errors import UsageError
-from trainer.files import telling_disk_errors
+from trainer.errors import DataError, UsageError
 from trainer.loop import Engine, Stream, take
 from trainer.schedule import rates_at
 from trainer.scopes import recording
@@ -59,9 +58,11 @@ def record(
         "hardware": hardware,
         "vocab": engine.vocab,
     }
-    with telling_disk_errors(path):
+    try:
         profiler.export_chrome_trace(str(path))
         path.with_name(f"{path.name}.meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    except OSError as error:
+        raise DataError(f"could not write {path}: {error}", "Give --trace another file.") from error
     return meta
 
 

@@ -17,7 +17,7 @@ cache wherever a call is not too large for more than one slot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,35 +66,48 @@ def bench(
     floor. Raises `MachineError` where the incumbent or the machine fails, `CommandError` where no
     case is a training case.
     """
-    from lab.harness.timing import ARMS, CaseTimes, Pace, Untrue
+    from lab.harness.timing import ARMS, CaseTimes, Pace
 
     settings = settings or BenchSettings()
-    pace = settings.pace or Pace()
     dtype = _dtype(folder, engine, settings)
     todo = [CaseTimes.of(folder, case, dtype, engine) for case in cases if case.purpose == "train"]
     if not todo:
         raise CommandError(f"{folder.id} has no training case to time", "Give its training cases.")
     arena = max(settings.arena_bytes, *(one.layout.slot_bytes for one in todo))
     files = dict.fromkeys(ARMS, incumbent or folder.incumbent("torch")) | {"candidate": candidate}
-    measured: list[CaseTiming] = []
-    current: CaseTimes | None = None
     with ThreadPoolExecutor(max_workers=len(files)) as pool, ExitStack() as stack:
         patience, hide = settings.patience, settings.hide
         sessions = {
             arm: stack.enter_context(Session(file, folder.id, engine, arena, patience, hide))
             for arm, file in files.items()
         }
-        try:
-            _prepare(sessions, folder, pool)
-            for current in todo:
-                floor = floor_ms(current.case, dtype) if floor_ms else 0.0
-                current.measure(sessions, arena, pace, progress)
-                measured.append(current.timing(floor))
-                current.believe(floor)
-        except Fault as fault:
-            return _failed(fault, current)
-        except Untrue as untrue:
-            return Quarantined(reason=untrue.reason, detail=untrue.detail, cases=tuple(measured))
+        return judge(todo, sessions, pool, settings.pace or Pace(), floor_ms, progress)
+
+
+def judge(
+    todo: Sequence[CaseTimes],
+    sessions: Mapping[str, Session],
+    pool: Executor,
+    pace: Pace,
+    floor_ms: Callable[[Case, str], float] | None = None,
+    progress: Progress = silent,
+) -> Measured | Quarantined | Failed:
+    """Times all cases, with a fresh worker for each arm."""
+    from lab.harness.timing import Untrue
+
+    measured: list[CaseTiming] = []
+    current: CaseTimes | None = None
+    try:
+        _prepare(sessions, todo[0].folder, pool)
+        for current in todo:
+            floor = floor_ms(current.case, current.dtype) if floor_ms else 0.0
+            current.measure(sessions, pace, progress)
+            measured.append(current.timing(floor))
+            current.believe(floor)
+    except Fault as fault:
+        return _failed(fault, current)
+    except Untrue as untrue:
+        return Quarantined(reason=untrue.reason, detail=untrue.detail, cases=tuple(measured))
     return _outcome(measured)
 
 
@@ -103,9 +116,7 @@ def _dtype(folder: TargetFolder, engine: str, settings: BenchSettings) -> str:
     return dtype if dtype in folder.target.dtypes else folder.target.dtypes[0]
 
 
-def _prepare(
-    sessions: Mapping[str, Session], folder: TargetFolder, pool: ThreadPoolExecutor
-) -> None:
+def _prepare(sessions: Mapping[str, Session], folder: TargetFolder, pool: Executor) -> None:
     """Starts all workers at once, the judge's own torch meanwhile."""
     from lab.harness.checking import incumbent_blamed
 

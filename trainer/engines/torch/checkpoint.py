@@ -36,6 +36,9 @@ def check_target(folder: Path) -> None:
     """Raises `UsageError` if a checkpoint could not be saved at `folder` without harm."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--checkpoint {folder} is a file", "Give a folder.")
+    nearest = next(path for path in folder.absolute().parents if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UsageError(f"--checkpoint {folder}: {nearest} cannot be written to", "Give another.")
     for path in (folder, _aside(folder)):
         if path.is_dir() and any(path.iterdir()) and not (path / STATE).is_file():
             raise UsageError(

@@ -157,13 +157,11 @@ class TorchEngine:
     def _on_device(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
         with scope("op:host_to_device"):
             x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
-            if self.name == "cuda":
-                # fresh pinned memory, which torch frees only once the copy has happened
-                x, y = x.pin_memory(), y.pin_memory()
-            is_async = self.name == "cuda"
-            return x.to(self.device, non_blocking=is_async), y.to(
-                self.device, non_blocking=is_async
-            )
+            if self.name != "cuda":
+                return x.to(self.device), y.to(self.device)
+            # fresh pinned memory, which torch frees only once the copy has happened
+            x, y = x.pin_memory(), y.pin_memory()
+            return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
     def _loss_gradient(self, tokens: int, micro_batches: int) -> Tensor:
         """d(mean loss of the step) / d(loss of a token). Batches have no padding: all count."""

@@ -1,0 +1,298 @@
+"""Bench: the same is the same, slower is slower, and what cannot be true is quarantined.
+
+Most workers here live in this process (see in_process.py); the null test, the slowed copy and the
+deferred work run in real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from in_process import bench_in_process
+
+from kernels.spec import Case, TargetFolder
+from lab.errors import CommandError, MachineError
+from lab.harness import BenchSettings, bench, clocks, timing
+from lab.harness.clocks import Block, trouble
+from lab.harness.timing import ARMS, Pace, orders
+from lab.records import CaseTiming, Failed, Interval, Measured, Quarantined
+
+QUICK = Pace(block_ms=1.0, most_slots=4, rounds=12, least_rounds=12)
+REAL = BenchSettings(pace=Pace(block_ms=4.0, rounds=12, least_rounds=12))
+
+NORM = "torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "submitted.py"
+    path.write_text(text)
+    return path
+
+
+def candidate(folder: Path, line: str, before: str = "") -> Path:
+    """The incumbent's norm `y`, and one line about it."""
+    text = f"import torch\n{before}\ndef toynorm(x, eps):\n    y = {NORM}\n    {line}\n"
+    return write(folder, text)
+
+
+def train_cases(toy: TargetFolder) -> tuple[Case, ...]:
+    return toy.target.train_cases(None)  # type: ignore[arg-type]
+
+
+# ---- real workers -------------------------------------------------------------------------------
+
+
+def test_the_incumbent_against_itself_is_no_faster(toy: TargetFolder) -> None:
+    """If the same code can win, every number of the bench is worthless."""
+    outcome = bench(
+        toy.incumbent("torch"), toy, train_cases(toy), engine="cpu", settings=REAL, floor_ms=None
+    )
+    assert isinstance(outcome, Measured), outcome
+    for interval in (outcome.speedup, outcome.control):
+        assert interval.low < 1.1
+        assert interval.high > 0.9
+    (case,) = outcome.cases
+    assert case.dtype == "float32", "what training uses on a CPU"
+    assert len(case.incumbent_ms) == len(case.candidate_ms) == len(case.control_ms) == 12
+    assert case.calls_per_block > 1
+
+
+def test_a_slowed_copy_is_slower(toy: TargetFolder, tmp_path: Path) -> None:
+    """The sign, and the size roughly: it does the same work eight times."""
+    slow = candidate(tmp_path, f"for _ in range(7): {NORM}.sum()\n    return y")
+    outcome = bench(slow, toy, train_cases(toy), engine="cpu", settings=REAL)
+    assert isinstance(outcome, Measured), outcome
+    assert outcome.speedup.high < 0.9
+    assert outcome.control.low < 1.1
+    assert outcome.control.high > 0.9
+
+
+LATER = """
+import torch
+pending = []
+class Op(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, eps):
+        ctx.save_for_backward(x)
+        ctx.eps = eps
+        y = torch.empty_like(x)
+        pending.append((x, eps, y))
+        return y
+    @staticmethod
+    def backward(ctx, g):
+        x, = ctx.saved_tensors
+        scale = (x.square().mean(-1, keepdim=True) + ctx.eps).rsqrt()
+        y = x * scale
+        return (g - y * (g * y).mean(-1, keepdim=True)) * scale, None
+honest_copy = torch.Tensor.copy_
+def copy_(self, other, *more):
+    while pending:
+        x, eps, y = pending.pop()
+        for _ in range(40):
+            result = torch.nn.functional.rms_norm(x.detach(), (x.shape[-1],), eps=eps)
+        honest_copy(y.detach(), result)
+    return honest_copy(self, other, *more)
+torch.Tensor.copy_ = copy_
+def toynorm(x, eps):
+    return Op.apply(x, eps)
+"""
+SLOW_INCUMBENT = f"""
+import torch
+def toynorm(x, eps):
+    with torch.no_grad():
+        for _ in range(40):
+            {NORM}
+    return {NORM}
+"""
+
+
+def test_work_that_is_put_off_until_after_the_answer_is_found(
+    toy: TargetFolder, tmp_path: Path
+) -> None:
+    """Laziness looks fast on the clock that decides, and is paid for in training."""
+    later = write(tmp_path, LATER)
+    slow = tmp_path / "incumbent.py"
+    slow.write_text(SLOW_INCUMBENT)
+    outcome = bench(later, toy, train_cases(toy), engine="cpu", incumbent=slow, settings=REAL)
+    assert isinstance(outcome, Quarantined), outcome
+    assert outcome.reason == "clock_mismatch"
+    assert "put off" in outcome.detail
+    assert len(outcome.cases) == 1, "the raw samples are kept"
+
+
+# ---- workers of this process --------------------------------------------------------------------
+
+
+def test_times_below_the_speed_of_light_are_quarantined(toy: TargetFolder) -> None:
+    """No kernel beats the memory it reads."""
+    outcome = bench_in_process(toy.incumbent("torch"), toy, QUICK, lambda case, dtype: 1e6)
+    assert isinstance(outcome, Quarantined)
+    assert outcome.reason == "faster_than_light"
+    assert outcome.cases[0].floor_ms == 1e6
+
+
+def test_wrong_from_the_first_call_is_a_failure(toy: TargetFolder, tmp_path: Path) -> None:
+    """No time of a wrong answer is ever taken."""
+    outcome = bench_in_process(candidate(tmp_path, "return y * 1.01"), toy, QUICK)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "numeric"
+    assert outcome.case == "train"
+
+
+@pytest.mark.parametrize("wrong", ["y * 1.01", "y * float('nan')", "y.detach() + 0 * y"])
+def test_a_wrong_timed_output_is_quarantined(toy: TargetFolder, tmp_path: Path, wrong: str) -> None:
+    """Right while it is checked and wrong while it is timed is the oldest trick."""
+    line = f"calls.append(1); return y if len(calls) < 20 else {wrong}"
+    outcome = bench_in_process(candidate(tmp_path, line, "calls = []"), toy, QUICK)
+    assert isinstance(outcome, Quarantined), outcome
+    assert outcome.reason == "timed_output_wrong"
+
+
+def test_a_cache_by_a_few_elements_is_found(toy: TargetFolder, tmp_path: Path) -> None:
+    """Timed inputs change at random places, not only where a fingerprint would look."""
+    line = "return seen.setdefault(tuple(x[0, :4].tolist()), y.detach()) + (y - y.detach())"
+    outcome = bench_in_process(candidate(tmp_path, line, "seen = {}"), toy, QUICK)
+    reason = {Failed: "numeric", Quarantined: "timed_output_wrong"}
+    assert outcome.reason == reason[type(outcome)], outcome
+
+
+def test_an_error_while_timed_is_a_failure(toy: TargetFolder, tmp_path: Path) -> None:
+    """A candidate that breaks down half way has no time."""
+    line = "calls.append(1); return y if len(calls) < 20 else y.no_such_method()"
+    outcome = bench_in_process(candidate(tmp_path, line, "calls = []"), toy, QUICK)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "raised"
+
+
+def test_every_timed_input_is_new_and_in_the_same_storage(
+    toy: TargetFolder, tmp_path: Path
+) -> None:
+    """Neither an address nor its content may tell the candidate what it knows already."""
+    log = tmp_path / "log"
+    line = f"open({str(log)!r}, 'a').write(f'{{x.data_ptr()}} {{hash(tuple(x[0].tolist()))}} "
+    line += "{hash(tuple(x.flatten().tolist()))}\\n'); return y"
+    outcome = bench_in_process(candidate(tmp_path, line), toy, QUICK)
+    lines = [entry.split() for entry in log.read_text().splitlines()]
+    calls = outcome.cases[0].calls_per_block
+    assert len({address for address, _, _ in lines}) == calls
+    assert len({content for _, _, content in lines}) == len(lines)
+
+
+def test_a_broken_incumbent_is_the_labs_fault(toy: TargetFolder, tmp_path: Path) -> None:
+    """No candidate may look good because the incumbent fails."""
+    folder = tmp_path / "toynorm"
+    folder.mkdir()
+    for path in (toy.path / "target.py", toy.reference):
+        (folder / path.name).write_text(path.read_text())
+    (folder / "incumbent_torch.py").write_text("def toynorm(x, eps):\n    return x.nothing()\n")
+    broken = TargetFolder("toynorm", folder)
+    with pytest.raises(MachineError, match="incumbent of toynorm failed"):
+        bench_in_process(toy.incumbent("torch"), broken, QUICK)
+
+
+def test_memory_limits_the_calls_of_a_block(toy: TargetFolder) -> None:
+    """A block of a large case must not need more memory than there is."""
+    outcome = bench_in_process(toy.incumbent("torch"), toy, QUICK, arena_bytes=2**19)
+    assert outcome.cases[0].calls_per_block == 1
+
+
+def test_without_a_training_case_there_is_nothing_to_time(toy: TargetFolder) -> None:
+    """Odd sizes are for correctness; a speed-up on them is no reason to promote."""
+    with pytest.raises(CommandError, match="no training case"):
+        bench(toy.incumbent("torch"), toy, toy.target.odd_cases, engine="cpu")
+
+
+def test_every_order_of_the_arms_comes_equally_often() -> None:
+    """Whoever always runs second runs on a warmer, or slower, machine."""
+    found = Counter(orders(24))
+    assert set(found) == set(itertools.permutations(ARMS))
+    assert set(found.values()) == {4}
+    assert list(orders(24)) != list(orders(24))
+
+
+# ---- clocks -------------------------------------------------------------------------------------
+
+MS = 1_000_000
+
+
+def blocks(judge: float, host: float, fetch: float, device: float = 0.0) -> list[Block]:
+    """Twelve blocks with 1% of spread."""
+    return [
+        Block(
+            *(int(MS * value * (1 + 0.01 * (i % 3 - 1))) for value in (judge, host, device, fetch))
+        )
+        for i in range(12)
+    ]
+
+
+HONEST = blocks(30.0, 29.5, 10.0)
+
+
+@pytest.mark.parametrize(
+    "candidate_blocks",
+    [HONEST, blocks(20.0, 19.5, 10.2), blocks(40.0, 39.5, 9.0), blocks(20.0, 19.0, 13.0)],
+    ids=["same", "faster", "slower", "faster, and a little slower to hand over"],
+)
+def test_clocks_that_agree_are_believed(candidate_blocks: list[Block]) -> None:
+    """An honest gain must not be quarantined."""
+    assert trouble(HONEST, candidate_blocks) is None
+
+
+@pytest.mark.parametrize(
+    ("candidate_blocks", "words"),
+    [
+        (blocks(20.0, 30.0, 10.0), "its timer was changed"),
+        (blocks(30.0, 10.0, 10.0), "missed"),
+        (blocks(15.0, 14.5, 25.0), "put off"),
+        (blocks(29.0, 28.5, 12.0), "put off"),
+    ],
+    ids=["worker saw more", "worker saw less", "half put off", "a little put off"],
+)
+def test_clocks_that_disagree_are_not(candidate_blocks: list[Block], words: str) -> None:
+    """Each contradiction is a trace of something that was tried."""
+    found = trouble(HONEST, candidate_blocks)
+    assert found is not None
+    assert words in found
+
+
+def test_work_on_another_stream_is_seen_by_the_devices_clock() -> None:
+    """Events on one stream miss what runs on another; the judge's clock does not."""
+    incumbent = blocks(30.0, 29.5, 10.0, device=29.0)
+    assert trouble(incumbent, blocks(20.0, 19.5, 10.0, device=19.0)) is None
+    found = trouble(incumbent, blocks(30.0, 29.5, 10.0, device=2.0))
+    assert found is not None
+    assert "stream" in found
+
+
+def timed(control: float) -> CaseTiming:
+    times = tuple(1.0 + 0.001 * (i % 4) for i in range(12))
+    return CaseTiming(
+        case="train",
+        dtype="float32",
+        calls_per_block=1,
+        incumbent_ms=times,
+        candidate_ms=tuple(t * 0.5 * (1 + 0.0001 * i) for i, t in enumerate(times)),
+        control_ms=tuple(t * control * (1 + 0.0001 * i) for i, t in enumerate(times)),
+        floor_ms=0.0,
+        speedup=Interval(point=2.0, low=1.9, high=2.1, samples=12),
+    )
+
+
+def test_a_machine_that_favours_one_process_proves_nothing() -> None:
+    """If the incumbent beats itself by 10%, a candidate's 10% mean nothing."""
+    from lab.harness.bench import _outcome  # the module: the package's name is the function
+
+    assert isinstance(_outcome([timed(1.0)]), Measured)
+    found = _outcome([timed(0.9)])
+    assert isinstance(found, Quarantined)
+    assert found.reason == "control_failed"
+
+
+def test_the_stated_margins_are_the_ones_in_force() -> None:
+    """docs/harness.md states them."""
+    text = (Path(timing.__file__).parents[2] / "docs" / "harness.md").read_text()
+    assert f"{timing.LIGHT:g}" in text
+    assert f"{clocks.DEFERRED_OF_FETCH:.0%}" in text
