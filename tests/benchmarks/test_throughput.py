@@ -3,7 +3,7 @@
     uv run pytest tests/benchmarks/test_throughput.py --benchmark-enable -s
 
 Both arms do whole optimizer steps on the CPU in processes of their own (so that the trainer's
-allocator setting is its own, too), taking turns, so that other work on the machine meets both. The
+allocator and thread settings are its own, too), taking turns, so that other work on the machine meets both. The
 ratio is plain time / trainer time of each pair; above 1 the trainer is faster.
 """
 
@@ -35,7 +35,10 @@ MicroBatch = tuple[np.ndarray, np.ndarray]
 
 
 def trainer_step(config: TrainConfig, vocab: int) -> tuple[int, Callable[[list[MicroBatch]], None]]:
-    """The trainer's number of weights and its step."""
+    """The trainer's number of weights and its step, in a process set up as `train.py` does."""
+    from trainer.threads import share_cores
+
+    share_cores()
     from trainer.engines.torch.engine import TorchEngine
     from trainer.ops import resolve
     from trainer.schedule import rates_at

@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 BLOCKS_PER_WINDOW = 4
 """Measured forward and backward on one core at sequence 256, 1024 and 2048 with half windows: four
-blocks take 0.66, 0.66 and 0.51 of the time of a full square mask; one, two or eight blocks are the
+blocks take 0.77, 0.66 and 0.51 of the time of a full square mask; one, two or eight blocks are the
 same or slower but for eight at 2048."""
 LEAST_BLOCK = 16
 """Below this many queries a block costs more to call than to compute."""

@@ -159,7 +159,7 @@ class MuonAdamW:
             group.second,
             [],
             group.steps,
-            fused=True,  # one pass over the memory; measured 3 times as fast as foreach on a CPU
+            fused=True,  # one pass over the memory; a third of the unfused one's time on a CPU
             amsgrad=False,
             beta1=group.beta1,
             beta2=self.config.adam_beta2,
