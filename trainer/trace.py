@@ -1,6 +1,6 @@
 """Records steps of the trainer for the profiler: first plain and timed, then traced with scopes.
 
-    record(engine, stream, config, Path("step.json"), steps=4)
+    record(engine, stream, config, Path("step.json"), steps=4, hardware="EPYC x2")
 
 writes a Chrome trace and, beside it, `step.json.meta.json` with the times of the plain and of the
 traced steps, so that the profiler's own cost can be told from the trainer's. The steps train the
@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,14 @@ from trainer.errors import DataError, UsageError
 from trainer.loop import Engine, Stream, take
 from trainer.schedule import rates_at
 from trainer.scopes import recording
+
+SETTLING_STEPS = 8
+SETTLING_SECONDS = 20.0
+FEW_PAGES = 2000
+"""New pages (4 KiB) of a plain and a traced step together that are not worth waiting for."""
+
+TimedStep = Callable[[Callable[[], AbstractContextManager[Any]]], float]
+"""Runs one step inside the context that it is given; returns its milliseconds."""
 
 
 def check_target(path: Path, steps: int) -> None:
@@ -36,51 +47,87 @@ def check_target(path: Path, steps: int) -> None:
 def record(
     engine: Engine, stream: Stream, config: TrainConfig, path: Path, steps: int, hardware: str
 ) -> dict[str, Any]:
-    """Writes the trace and its sidecar; returns what the sidecar holds."""
-    from torch.profiler import ProfilerActivity, profile, record_function
+    """Writes the trace and its sidecar; returns what the sidecar holds.
 
+    Plain and traced steps alternate, so that both see the machine in the same state.
+    """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or its C++ side writes to stderr unasked
-    activities = [ProfilerActivity.CPU]
-    if engine.name == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    plain_ms = _timed_steps(engine, stream, config, steps, nullcontext)
-    with (
-        profile(activities=activities, record_shapes=False, with_stack=False) as profiler,
-        recording(),
-    ):
-        traced_ms = _timed_steps(engine, stream, config, steps, lambda: record_function("step"))
-    meta = {
-        "plain_step_ms": plain_ms,
-        "traced_step_ms": traced_ms,
-        "config": asdict(config),
-        "accumulation": config.accumulation,
-        "engine": engine.name,
-        "hardware": hardware,
-        "vocab": engine.vocab,
-    }
+    step = partial(_timed_step, engine, stream, config)
+    plain_ms, traced_ms = [], []
     try:
-        profiler.export_chrome_trace(str(path))
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent) as scratch:
+            files = [Path(scratch) / f"{number}.json" for number in range(steps)]
+            _settle(engine.name, step, files[0])
+            for file in files:
+                plain_ms.append(step(nullcontext))
+                traced_ms.append(_traced_step(engine.name, step, file))
+            path.write_text(json.dumps(_joined(files)))
+        meta = {
+            "plain_step_ms": plain_ms,
+            "traced_step_ms": traced_ms,
+            "config": asdict(config),
+            "accumulation": config.accumulation,
+            "engine": engine.name,
+            "hardware": hardware,
+            "vocab": engine.vocab,
+        }
         path.with_name(f"{path.name}.meta.json").write_text(json.dumps(meta, indent=1) + "\n")
     except OSError as error:
         raise DataError(f"could not write {path}: {error}", "Give --trace another file.") from error
     return meta
 
 
-def _timed_steps(
+def _settle(engine_name: str, step: TimedStep, file: Path) -> None:
+    """Traces steps that do not count, until they map no new memory.
+
+    The profiler's events lie on the heap among the step's large buffers, which then no longer fit
+    where they were: measured on the tour preset, a traced step mapped 128 MiB anew and took a third
+    longer for it, the longer the trace the more. With a profiler for every step, the heap has room
+    for both after a few.
+    """
+    deadline = time.perf_counter() + SETTLING_SECONDS
+    for _ in range(SETTLING_STEPS):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        step(nullcontext)
+        _traced_step(engine_name, step, file)
+        new_pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        if new_pages < FEW_PAGES or time.perf_counter() > deadline:
+            return
+
+
+def _traced_step(engine_name: str, step: TimedStep, file: Path) -> float:
+    """One step under a profiler of its own, written to `file`; its milliseconds."""
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    activities = [ProfilerActivity.CPU]
+    if engine_name == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with (
+        profile(activities=activities, record_shapes=False, with_stack=False) as profiler,
+        recording(),
+    ):
+        milliseconds = step(lambda: record_function("step"))
+    profiler.export_chrome_trace(str(file))
+    return milliseconds
+
+
+def _joined(files: list[Path]) -> dict[str, Any]:
+    """One trace of several: time and autograd's numbers go on from each to the next."""
+    traces = [json.loads(file.read_bytes()) for file in files]
+    return {**traces[0], "traceEvents": [e for trace in traces for e in trace["traceEvents"]]}
+
+
+def _timed_step(
     engine: Engine,
     stream: Stream,
     config: TrainConfig,
-    steps: int,
     mark: Callable[[], AbstractContextManager[Any]],
-) -> list[float]:
-    """Wall-clock milliseconds of each step, data included, until the device is done."""
+) -> float:
+    """Wall-clock milliseconds of a step, data included, until the device is done."""
     rates = rates_at(config, 0, 0.0)
-    times = []
     engine.synchronize()
-    for _ in range(steps):
-        began = time.perf_counter()
-        with mark():
-            engine.step(take(stream, config.accumulation), rates).wait()
-            engine.synchronize()
-        times.append(1e3 * (time.perf_counter() - began))
-    return times
+    began = time.perf_counter()
+    with mark():
+        engine.step(take(stream, config.accumulation), rates).wait()
+        engine.synchronize()
+    return 1e3 * (time.perf_counter() - began)

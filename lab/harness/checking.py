@@ -58,7 +58,7 @@ class Answered:
 
     name: str
     is_gradient: bool
-    found: torch.Tensor
+    found: Sequence[torch.Tensor]
     within: Sequence[Bounds]
 
 
@@ -130,23 +130,23 @@ class CaseChecks:
         incumbent: Session,
         pool: Executor,
     ) -> None:
-        written = inputs.pack(self.layout, [*contents, contents[0]])
-        theirs = pool.submit(forms.exchange, incumbent, written, differentiate)
-        ours = pool.submit(forms.exchange, candidate, written, differentiate)
+        given = inputs.pack(self.layout, [*contents, contents[0]])
+        theirs = pool.submit(forms.exchange, incumbent, given, differentiate)
+        ours = pool.submit(forms.exchange, candidate, given, differentiate)
         expected = [oracle.evaluate(self.folder, content) for content in contents]
         wait([ours, theirs])
         answers = ours.result()
         with incumbent_blamed(self.folder.id):
             honest = theirs.result()
             forms.check_outputs(honest, self.layout, self.engine)
-            forms.check_inputs(honest, self.layout, written)
+            forms.check_inputs(incumbent, self.layout, given)
             if differentiate:
                 forms.check_gradients(honest, self.layout, self.engine)
 
         forms.check_outputs(answers, self.layout, self.engine)
         outputs = self._answered(answers, honest, expected, gradients=False)
         _check_finite(outputs)
-        forms.check_inputs(answers, self.layout, written)
+        forms.check_inputs(candidate, self.layout, given)
         self._check_values(outputs)
         gradients: list[Answered] = []
         if differentiate:
@@ -169,14 +169,14 @@ class CaseChecks:
         spans = layout.gradients if gradients else layout.outputs
         found = []
         for index, (name, span) in enumerate(zip(names, spans, strict=True)):
-            theirs = honest.tensor(span)
+            theirs = honest.tensors(span)
             right = [e.gradients[index] if gradients else e.outputs[index] for e in expected]
             within = [
                 tolerances.bounds(oracle, theirs[slot], span.dtype)
                 for slot, oracle in enumerate(right)
             ]
             within.append(within[0])
-            found.append(Answered(name, gradients, answers.tensor(span), within))
+            found.append(Answered(name, gradients, answers.tensors(span), within))
         return found
 
     def _check_values(self, tensors: Sequence[Answered]) -> None:

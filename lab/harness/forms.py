@@ -22,26 +22,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one worker gave back in one round: its words on each call, the bytes of all slots."""
+    """What one worker gave back in one round: its words on each call, and the results' bytes."""
 
     calls: tuple[Call, ...]
-    memory: torch.Tensor
+    results: torch.Tensor
     timed: Timed
     fetch_ns: int
 
-    def tensor(self, span: Span) -> torch.Tensor:
-        """One span of all slots, [slots, *shape]."""
-        return inputs.stacked_view(self.memory, span)
+    def tensors(self, span: Span) -> list[torch.Tensor]:
+        """One result of every call."""
+        return [inputs.view(slot, span) for slot in self.results]
 
 
-def exchange(session: Session, written: torch.Tensor, differentiate: bool) -> Answers:
+def exchange(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
     """Writes, runs, fetches and reads: the same for a check and for a timing."""
-    session.write(written)
-    timed = session.run(len(written), differentiate)
+    slots = len(given)
+    session.write(given)
+    timed = session.run(slots, differentiate)
     start = time.perf_counter_ns()
-    calls = session.fetch(len(written))
+    calls = session.fetch(slots)
     fetch_ns = time.perf_counter_ns() - start
-    return Answers(calls, session.read(len(written)), timed, fetch_ns)
+    return Answers(calls, session.read_results(slots), timed, fetch_ns)
 
 
 def check_outputs(answers: Answers, layout: Layout, engine: str) -> None:
@@ -72,20 +73,17 @@ def check_gradients(answers: Answers, layout: Layout, engine: str) -> None:
             _check_tensor(name, span, gradient, engine)
 
 
-def check_inputs(answers: Answers, layout: Layout, written: torch.Tensor) -> None:
+def check_inputs(session: Session, layout: Layout, given: torch.Tensor) -> None:
     """Reason input_changed, if any given byte differs afterwards, gaps and guards included."""
     import numpy as np
 
-    # In words of 8 bytes: 8 times fewer comparisons. All offsets are multiples of 256.
-    before, after = (
-        memory[:, : layout.given_bytes].numpy().view(np.int64)
-        for memory in (written, answers.memory)
-    )
-    if np.array_equal(before, after):
+    after = session.read_given(len(given))
+    # In words of 8 bytes: 8 times fewer comparisons. All sizes are multiples of 256.
+    if np.array_equal(given.numpy().view(np.int64), after.numpy().view(np.int64)):
         return
-    slot = int((before != after).any(axis=1).argmax())
-    given = slice(layout.given_bytes)
-    offset = int((written[slot, given] != answers.memory[slot, given]).int().argmax())
+    changed = given != after
+    slot = int(changed.any(1).int().argmax())
+    offset = int(changed[slot].int().argmax())
     raise Fault("input_changed", words.input_changed(*_locate(layout, offset)))
 
 

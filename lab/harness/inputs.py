@@ -2,7 +2,7 @@
 
     layout = Layout.of(target, case, dtype)          what lies where in a slot
     content = draw(target, case, dtype, generator)   inputs and incoming gradients of one call
-    slot = pack(layout, content)                     their bytes, poisoned (NaN) all around
+    given = pack(layout, [content])                  their bytes, poisoned (NaN) all around
 
 Every buffer is surrounded by NaN: who reads beyond an input gets NaN, who writes beyond it is seen.
 Seeds come from the system's random source and stay in this process. Never runs candidate code.
@@ -22,6 +22,7 @@ from lab.harness.protocol import Argument, Arrange, Span
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from numpy.random import Generator
 
     from kernels.spec import Case, Input, Target
 
@@ -40,10 +41,12 @@ SPIKE_SHARE, SPIKE = 1 / 256, 8.0
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8, "int64": 8}
 """Known without torch: layouts are made while the workers import it."""
 
+SHUFFLED = 128
+
 Family = Literal["drawn", "spiked"]
 
 
-def generator() -> np.random.Generator:
+def generator() -> Generator:
     """A generator with a fresh secret seed of 256 bits."""
     import numpy as np
 
@@ -60,14 +63,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tensors of one call lie in a slot, in bytes from its start."""
+    """Where the tensors of one call lie, in bytes from the start of its part of a slot."""
 
     arguments: tuple[Argument, ...]
     incoming: tuple[Span, ...]
     outputs: tuple[Span, ...]
     gradients: tuple[Span, ...]
     given_bytes: int
-    slot_bytes: int
+    result_bytes: int
     scalars: tuple[float, ...]
     given_names: tuple[str, ...]
     """Of the arguments, then of the incoming gradients."""
@@ -100,7 +103,7 @@ class Layout:
             if leaves:
                 span, end = _span(end, kind, case.shape(output.shape), strided)
                 incoming.append(span)
-        given_bytes = end
+        given_bytes, end = end, GUARD
         for kind, output in zip(kinds, target.outputs, strict=True):
             span, end = _span(end, kind, case.shape(output.shape), False)
             outputs.append(span)
@@ -113,7 +116,7 @@ class Layout:
             outputs=tuple(outputs),
             gradients=tuple(gradients),
             given_bytes=given_bytes,
-            slot_bytes=_aligned(end),
+            result_bytes=end,
             scalars=tuple(float(value) for value in target.scalars.values()),
             given_names=(
                 *(one.name for one in target.inputs),
@@ -127,14 +130,19 @@ class Layout:
         """What the worker is told."""
         return Arrange(
             slots=slots,
-            slot_bytes=self.slot_bytes,
             given_bytes=self.given_bytes,
+            result_bytes=self.result_bytes,
             arguments=self.arguments,
             scalars=self.scalars,
             incoming=self.incoming,
             outputs=self.outputs,
             gradients=self.gradients,
         )
+
+    @property
+    def slot_bytes(self) -> int:
+        """What one call needs of the shared memory."""
+        return self.given_bytes + self.result_bytes
 
     @cached_property
     def differentiable(self) -> bool:
@@ -173,7 +181,7 @@ def draw(
     target: Target,
     case: Case,
     dtype: str,
-    random: np.random.Generator,
+    random: Generator,
     family: Family = "drawn",
 ) -> Content:
     """One call's content.
@@ -201,7 +209,7 @@ def draw(
     return Content(tuple(inputs), tuple(incoming))
 
 
-def spiked(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def spiked(values: np.ndarray, random: Generator) -> np.ndarray:
     """`values` with a few random elements, at least one, made larger."""
     count = max(1, round(values.size * SPIKE_SHARE))
     flat = values.reshape(-1).copy()
@@ -209,28 +217,26 @@ def spiked(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return flat.reshape(values.shape)
 
 
-def reshuffled(content: Content, target: Target, random: np.random.Generator) -> Content:
-    """The same values, some of them at other places: new content at the cost of a copy.
+def shuffle(layout: Layout, target: Target, given: torch.Tensor, random: Generator) -> None:
+    """Makes the content of a slot's given bytes new, in place, at little cost.
 
-    A thousandth of the elements (at least 8) of every input that is drawn per element swap places.
-    A fingerprint of a few elements, or of the sum, does not see it; every result that is reused
-    from before is wrong in the rows concerned.
+    One element in `SHUFFLED` (at least 8) of every input that is drawn per element changes places
+    with another. The sum and most fingerprints stay the same; a result that is reused from before
+    is wrong in all the rows concerned.
     """
     import torch
 
-    def shuffle(tensor: torch.Tensor) -> torch.Tensor:
-        flat = tensor.reshape(-1).clone()
-        count = min(flat.numel(), max(8, flat.numel() // 1000))
-        places = torch.from_numpy(random.integers(flat.numel(), size=count)).unique()
+    shuffled = [one.scaled or one.kind == "index" for one in target.inputs]
+    shuffled += [True] * len(layout.incoming)
+    for span, wanted in zip((*layout.arguments, *layout.incoming), shuffled, strict=True):
+        if not wanted:
+            continue
+        tensor = view(given, span)
+        count = min(tensor.numel(), max(8, tensor.numel() // SHUFFLED))
+        places = torch.from_numpy(random.integers(tensor.numel(), size=count)).unique()
         order = torch.from_numpy(random.permutation(places.numel()))
-        flat[places] = flat[places[order]]
-        return flat.reshape(tensor.shape)
-
-    inputs = tuple(
-        shuffle(tensor) if one.scaled or one.kind == "index" else tensor
-        for one, tensor in zip(target.inputs, content.inputs, strict=True)
-    )
-    return Content(inputs, tuple(shuffle(tensor) for tensor in content.incoming))
+        at = torch.unravel_index(places, tensor.shape)
+        tensor[at] = tensor[tuple(axis[order] for axis in at)]
 
 
 def _rounded(values: np.ndarray, dtype: str) -> torch.Tensor:
@@ -243,17 +249,11 @@ def _rounded(values: np.ndarray, dtype: str) -> torch.Tensor:
 # ---- bytes --------------------------------------------------------------------------------------
 
 
-def pack(
-    layout: Layout, contents: Sequence[Content], into: torch.Tensor | None = None
-) -> torch.Tensor:
-    """The bytes of one slot per content, uint8 [contents, slot_bytes]; what is not given is poison.
-
-    `into` is the result of an earlier call with as many contents, which is written over.
-    """
+def pack(layout: Layout, contents: Sequence[Content]) -> torch.Tensor:
+    """The given bytes of one slot per content, uint8 [contents, given_bytes]; gaps are poison."""
     import torch
 
-    shape = (len(contents), layout.slot_bytes)
-    slots = torch.full(shape, POISON, dtype=torch.uint8) if into is None else into
+    slots = torch.full((len(contents), layout.given_bytes), POISON, dtype=torch.uint8)
     spans = (*layout.arguments, *layout.incoming)
     for slot, content in zip(slots, contents, strict=True):
         for span, tensor in zip(spans, (*content.inputs, *content.incoming), strict=True):
@@ -262,19 +262,19 @@ def pack(
 
 
 def view(slot: torch.Tensor, span: Span) -> torch.Tensor:
-    """The tensor of a span within a slot's bytes."""
+    """The tensor of a span within its part of a slot."""
     dtype = torch_dtype(span.dtype)
     extent = 1 + sum((n - 1) * s for n, s in zip(span.shape, span.strides, strict=True))
     flat = slot[span.offset : span.offset + extent * dtype.itemsize].view(dtype)
     return flat.as_strided(span.shape, span.strides)
 
 
-def stacked_view(slots: torch.Tensor, span: Span) -> torch.Tensor:
-    """The tensors of a dense span in several slots, [slots, *shape]; `slots` is [slots, bytes]."""
-    dtype = torch_dtype(span.dtype)
-    size = math.prod(span.shape) * ITEMSIZE[span.dtype]
-    part = slots[:, span.offset : span.offset + size].contiguous()
-    return part.view(dtype).reshape(slots.shape[0], *span.shape)
+def unpack(layout: Layout, given: torch.Tensor) -> Content:
+    """The content of a slot's given bytes; views, no copies."""
+    return Content(
+        tuple(view(given, span) for span in layout.arguments),
+        tuple(view(given, span) for span in layout.incoming),
+    )
 
 
 def _aligned(position: int) -> int:

@@ -3,8 +3,9 @@
     with Session(file, folder.id, engine, arena_bytes, Patience()) as session:
         session.prepare()
         session.arrange(layout, 2)
-        session.write(slots)
-        timed, calls, memory = session.run(2, True), session.fetch(2), session.read(2)
+        session.write(given)
+        timed, calls = session.run(2, True), session.fetch(2)
+        results = session.read_results(2)
 
 Every way in which a worker can fail becomes a `Fault` with a reason of records.FailureReason. The
 shared memory is read and written with pread and pwrite only, so that nothing a worker does to it
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).with_name("worker.py")
 LONGEST_SOURCE = 2**20
 """Bytes. Larger files are refused unread: nobody writes a megabyte of kernel."""
-LONGEST_READ = 2**24
+LONGEST_READ = 2**20
+LONGEST_POISON = 2**18
+"""Small enough to stay in a cache while it is written again and again."""
 SCRATCH_NAME = "candidate.py"
 Answer = TypeVar("Answer", bound=protocol.Message)
 
@@ -93,7 +96,7 @@ class Session:
         self._patience = patience
         self.arena_bytes = arena_bytes
         """How much shared memory there is for slots."""
-        self._slot_bytes = 0
+        self._slots = self._results = self._end = 0
         self._prepared = False
         self._scratch = tempfile.TemporaryDirectory(
             prefix="kernel-lab-worker-", ignore_cleanup_errors=True
@@ -159,20 +162,25 @@ class Session:
         """Lays out so many slots; their storage stays the same until the next time."""
         if slots * layout.slot_bytes > self.arena_bytes:
             raise ValueError(f"{slots} slots of {layout.slot_bytes} bytes do not fit")
-        self._slot_bytes = layout.slot_bytes
+        self._slots = slots
+        self._results = slots * layout.given_bytes
+        self._end = slots * layout.slot_bytes
         self._ask(layout.question(slots), protocol.Done)
         self._freeze()
 
-    def write(self, slots: torch.Tensor) -> None:
-        """Fills the first slots, uint8 [slots, slot_bytes], poison for the worker's part included.
+    def write(self, given: torch.Tensor) -> None:
+        """Fills the first slots, uint8 [slots, given_bytes], and poisons all results.
 
         The worker must not be at work.
         """
-        data, offset = slots.view(-1).numpy().data, 0
+        from lab.harness.inputs import POISON
+
+        poison = bytes([POISON]) * LONGEST_POISON
         with self._in_use:
-            while data:
-                count = os.pwrite(self._memory, data, offset)
-                data, offset = data[count:], offset + count
+            _write(self._memory, given.view(-1).numpy().data, 0)
+            for offset in range(self._results, self._end, LONGEST_POISON):
+                part = memoryview(poison)[: self._end - offset]
+                _write(self._memory, part, offset)
 
     def run(self, slots: int, differentiate: bool) -> Timed:
         """One call per slot. The judge's clock runs from the question to the answer."""
@@ -192,16 +200,23 @@ class Session:
             raise Fault("protocol", f"{len(fetched.calls)} results of {slots} calls")
         return fetched.calls
 
-    def read(self, slots: int) -> torch.Tensor:
-        """A private copy of the first slots, uint8 [slots, slot_bytes]."""
+    def read_given(self, slots: int) -> torch.Tensor:
+        """A private copy of what was given, uint8 [slots, given_bytes]."""
+        return self._read(0, slots, self._results // self._slots)
+
+    def read_results(self, slots: int) -> torch.Tensor:
+        """A private copy of what was answered, uint8 [slots, result_bytes]."""
+        return self._read(self._results, slots, (self._end - self._results) // self._slots)
+
+    def _read(self, start: int, slots: int, size: int) -> torch.Tensor:
         import torch
 
-        found = torch.empty((slots, self._slot_bytes), dtype=torch.uint8)
-        buffer = found.view(-1).numpy().data
-        done = 0
+        found = torch.empty((slots, size), dtype=torch.uint8)
+        buffer, done = found.view(-1).numpy().data, 0
         with self._in_use:
             while done < len(buffer):
-                chunk = os.pread(self._memory, min(LONGEST_READ, len(buffer) - done), done)
+                wanted = min(LONGEST_READ, len(buffer) - done)
+                chunk = os.pread(self._memory, wanted, start + done)
                 if not chunk:
                     raise Fault("protocol", "the shared memory was made shorter")
                 buffer[done : done + len(chunk)] = chunk
@@ -326,3 +341,9 @@ def shared_memory(size: int, folder: Path) -> int:
     os.unlink(name)
     os.ftruncate(descriptor, size)
     return descriptor
+
+
+def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, offset)
+        data, offset = data[count:], offset + count

@@ -83,15 +83,16 @@ class Argument(Span, frozen=True, kw_only=True):
 
 
 class Arrange(Message, frozen=True, kw_only=True):
-    """Lay out so many equal slots. Each holds everything of one call. -> Done
+    """Lay out so many slots, one per call. -> Done
 
-    The first `given_bytes` of a slot are the judge's (arguments, incoming gradients), the rest the
-    worker's (outputs, gradients).
+    First comes what is given in each slot (arguments, incoming gradients), `given_bytes` per slot;
+    behind all of that, `result_bytes` per slot for outputs and gradients. Offsets of a span count
+    from the start of its slot's part.
     """
 
     slots: int
-    slot_bytes: int
     given_bytes: int
+    result_bytes: int
     arguments: tuple[Argument, ...]
     scalars: tuple[float, ...]
     incoming: tuple[Span, ...]

@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 
 ARMS = ("incumbent", "candidate", "control")
 WARM_UP_ROUNDS = 2
-PILOT_CALLS = 5
-LEAST_POOL = 3
+LEAST_PILOT, MOST_PILOT, PILOT_BLOCKS = 3, 20, 3
+"""The pilot makes 3 to 20 calls, about three blocks' time; the fastest of them counts."""
 HEAVY_ORACLE_EVERY = 4
 """The oracle of a large case is slow, so it sees one call in a random quarter of the rounds."""
 WRONG = ("numeric", "gradient", "not_finite")
 LIGHT = 0.9
 """A time below this share of the floor is impossible: the floor is itself measured, to some 10%."""
 
+Wrong = Literal["numeric", "gradient"]
 Reason = Literal["faster_than_light", "clock_mismatch", "timed_output_wrong"]
 
 
@@ -81,8 +82,6 @@ class CaseTimes:
     sessions: Mapping[str, Session] = field(default_factory=dict)
     calls: int = 0
     blocks: dict[str, list[Block]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
-    _written: torch.Tensor | None = None
-    """The slots of the round before, to be written over."""
     _agreements: dict[str, tolerances.Agreement] = field(default_factory=dict)
 
     @classmethod
@@ -102,18 +101,22 @@ class CaseTimes:
         self.calls = self._pilot(generator, pace)
         for arm in ARMS:
             self._arrange(arm, self.calls)
-        pool = [self._draw(generator) for _ in range(max(self.calls, LEAST_POOL))]
+        contents = [self._draw(generator) for _ in range(self.calls)]
+        given = inputs.pack(self.layout, contents)
+        del contents
         label = f"bench {self.folder.id} {self.case.name}"
         for _ in range(WARM_UP_ROUNDS):
             start = time.perf_counter()
-            self._round(pool, generator, ARMS)
+            self._renew(given, generator)
+            self._round(given, ARMS)
             round_s = time.perf_counter() - start
         affordable = int(pace.budget_s / max(round_s, 1e-6))
         rounds = max(pace.least_rounds, min(pace.rounds, affordable))
         for number, order in enumerate(orders(rounds)):
             progress(label, number, rounds)
+            self._renew(given, generator)
             try:
-                measured = self._round(pool, generator, order)
+                measured = self._round(given, order)
             except Fault as fault:
                 if fault.reason not in WRONG:
                     raise
@@ -169,75 +172,70 @@ class CaseTimes:
     def _pilot(self, generator: np.random.Generator, pace: Pace) -> int:
         """Calls per block, from the incumbent's time per call and what fits into memory."""
         self._arrange("incumbent", 1)
-        written = inputs.pack(self.layout, [self._draw(generator)])
-        took = []
-        for _ in range(PILOT_CALLS):
+        session = self.sessions["incumbent"]
+        given = inputs.pack(self.layout, [self._draw(generator)])
+        took: list[int] = []
+        while len(took) < LEAST_PILOT or (
+            len(took) < MOST_PILOT and sum(took) < PILOT_BLOCKS * pace.block_ms * 1e6
+        ):
             with incumbent_blamed(self.folder.id):
-                answers = forms.exchange(
-                    self.sessions["incumbent"], written, self.layout.differentiable
-                )
+                answers = forms.exchange(session, given, self.layout.differentiable)
             took.append(answers.timed.host_ns)
         wanted = math.ceil(pace.block_ms * 1e6 / max(1, min(took)))
-        fitting = self.sessions["incumbent"].arena_bytes // self.layout.slot_bytes
-        return max(1, min(wanted, fitting, pace.most_slots))
+        return max(1, min(wanted, session.arena_bytes // self.layout.slot_bytes, pace.most_slots))
 
-    def _round(
-        self, pool: list[Content], generator: np.random.Generator, order: Sequence[str]
-    ) -> dict[str, Block]:
-        """One block per arm on the same fresh inputs; checks the outputs of every call."""
-        chosen = [int(i) for i in generator.permutation(len(pool))[: self.calls]]
-        for index in chosen:
-            pool[index] = inputs.reshuffled(pool[index], self.folder.target, generator)
-        contents = [pool[index] for index in chosen]
-        written = self._written = inputs.pack(self.layout, contents, self._written)
+    def _renew(self, given: torch.Tensor, generator: np.random.Generator) -> None:
+        """New content in every slot, in place."""
+        for slot in given:
+            inputs.shuffle(self.layout, self.folder.target, slot, generator)
+
+    def _round(self, given: torch.Tensor, order: Sequence[str]) -> dict[str, Block]:
+        """One block per arm on the same inputs; checks the outputs of every call."""
         answers: dict[str, forms.Answers] = {}
         for arm in order:
             if arm == "candidate":
-                answers[arm] = self._exchange(arm, written)
+                answers[arm] = self._exchange(arm, given)
+                forms.check_inputs(self.sessions[arm], self.layout, given)
                 continue
             with incumbent_blamed(self.folder.id):
-                answers[arm] = self._exchange(arm, written)
-        self._check(contents, answers)
+                answers[arm] = self._exchange(arm, given)
+        self._check(given, answers["candidate"], answers["incumbent"])
         return {
             arm: Block(a.timed.judge_ns, a.timed.host_ns, a.timed.device_ns, a.fetch_ns)
             for arm, a in answers.items()
         }
 
-    def _exchange(self, arm: str, written: torch.Tensor) -> forms.Answers:
-        differentiate = self.layout.differentiable
-        answers = forms.exchange(self.sessions[arm], written, differentiate)
+    def _exchange(self, arm: str, given: torch.Tensor) -> forms.Answers:
+        answers = forms.exchange(self.sessions[arm], given, self.layout.differentiable)
         forms.check_outputs(answers, self.layout, self.engine)
-        forms.check_inputs(answers, self.layout, written)
-        if differentiate:
+        if self.layout.differentiable:
             forms.check_gradients(answers, self.layout, self.engine)
         return answers
 
-    def _check(self, contents: Sequence[Content], answers: dict[str, forms.Answers]) -> None:
+    def _check(self, given: torch.Tensor, ours: forms.Answers, theirs: forms.Answers) -> None:
         """One call of the round against the oracle, all of them against the incumbent's."""
-        names = (*self.layout.output_names, *self.layout.gradient_names)
-        spans = (*self.layout.outputs, *self.layout.gradients)
-        ours = [answers["candidate"].tensor(span) for span in spans]
-        theirs = [answers["incumbent"].tensor(span) for span in spans]
-        reasons: list[Literal["numeric", "gradient"]] = ["numeric"] * len(self.layout.outputs)
-        reasons += ["gradient"] * len(self.layout.gradients)
-        light = self.layout.slot_bytes <= LIGHT_BYTES
+        layout = self.layout
+        light = layout.slot_bytes <= LIGHT_BYTES
+        expected, chosen = None, secrets.randbelow(len(given))
         if light or not self._agreements or secrets.randbelow(HEAVY_ORACLE_EVERY) == 0:
-            slot = secrets.randbelow(len(contents))
-            expected = oracle.evaluate(self.folder, contents[slot])
-            for index, right in enumerate(expected.tensors):
-                within = tolerances.bounds(right, theirs[index][slot], spans[index].dtype)
-                self._check_one(names[index], ours[index][slot], within, reasons[index])
-        for name, one, other, reason in zip(names, ours, theirs, reasons, strict=True):
-            broken = self._agreements[name].broken(one, other)
-            if broken is not None:
-                raise Fault(reason, words.disagrees(name, broken))
+            expected = oracle.evaluate(self.folder, inputs.unpack(layout, given[chosen]))
+        names = (*layout.output_names, *layout.gradient_names)
+        for index, (name, span) in enumerate(
+            zip(names, (*layout.outputs, *layout.gradients), strict=True)
+        ):
+            reason: Wrong = "numeric" if index < len(layout.outputs) else "gradient"
+            found, honest = ours.tensors(span), theirs.tensors(span)
+            if expected is not None:
+                right = expected.tensors[index]
+                within = tolerances.bounds(right, honest[chosen], span.dtype)
+                self._check_one(name, found[chosen], within, reason)
+            for slot, (one, other) in enumerate(zip(found, honest, strict=True)):
+                place = self._agreements[name].broken(one, other)
+                if place is not None:
+                    raise Fault(reason, words.disagrees(name, (slot, *place)))
 
     def _check_one(
-        self,
-        name: str,
-        found: torch.Tensor,
-        within: tolerances.Bounds,
-        reason: Literal["numeric", "gradient"],
+        self, name: str, found: torch.Tensor, within: tolerances.Bounds, reason: Wrong
     ) -> None:
         """One call's result against the oracle; learns how far two implementations may differ."""
         place = tolerances.not_finite(found, within)

@@ -194,25 +194,23 @@ class Agreement:
         return cls(within.dtype, own, allowed_rms)
 
     def broken(self, candidate: torch.Tensor, incumbent: torch.Tensor) -> tuple[int, ...] | None:
-        """Where two stacks of results [slots, *shape] disagree most clearly, or None."""
+        """Where two results on the same input disagree, or None."""
         import torch
 
         spacing = torch.finfo(torch_dtype(self.dtype)).eps
-        ours, theirs = candidate.float(), incumbent.float()
-        size = torch.where(theirs.isfinite(), theirs.abs(), 0.0)
-        allowed = (ROUNDING * spacing + ACCUMULATION * FLOAT32_SPACING) * size
-        rows = size if size.shape[-1] >= SHORTEST_ROW else size.reshape(size.shape[0], -1)
-        typical = ACCUMULATION / 2 * FLOAT32_SPACING * _rms(rows).float().unsqueeze(-1)
-        allowed += typical if rows is size else typical.reshape(-1, *[1] * (size.ndim - 1))
-        allowed += FACTOR * self.incumbent_own + torch.finfo(torch.float32).smallest_normal
-        error = (ours - theirs).abs()
-        error = torch.where((ours == theirs) | (ours.isnan() & theirs.isnan()), 0.0, error)
-        wrong = ~(error <= self.SLACK * allowed)
-        if bool(wrong.any()):
-            return _place(wrong.int())
-        rms = _rms(error.reshape(error.shape[0], -1))
-        beyond = rms > self.SLACK * self.allowed_rms
-        return (int(beyond.int().argmax()),) if bool(beyond.any()) else None
+        theirs = incumbent.float()
+        size = theirs.abs()
+        if not _all_finite(size):
+            size = torch.where(size.isfinite(), size, 0.0)
+        allowed = ACCUMULATION / 2 * FLOAT32_SPACING * _by_row(size, _rms)
+        allowed = allowed + FACTOR * self.incumbent_own + torch.finfo(torch.float32).tiny
+        allowed = size * (ROUNDING * spacing + ACCUMULATION * FLOAT32_SPACING) + allowed
+        error = (candidate.float() - theirs).abs_()
+        wrong = ~(error <= self.SLACK * allowed)  # NaN is wrong
+        if not bool(wrong.any()):
+            return None if float(_rms(error.flatten())) <= self.SLACK * self.allowed_rms else (0,)
+        wrong &= ~((candidate == incumbent) | (candidate.isnan() & incumbent.isnan()))
+        return _place(wrong.int()) if bool(wrong.any()) else None
 
 
 def _all_finite(values: torch.Tensor) -> bool:

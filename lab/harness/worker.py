@@ -73,14 +73,15 @@ class Slot:
     """The tensors of one call, all of them views of the slot's bytes."""
 
     def __init__(self, worker: Worker, layout: dict[str, Any], index: int) -> None:
-        base = index * layout["slot_bytes"]
+        given = index * layout["given_bytes"]
         self.arguments = [
-            worker.given(span, base).requires_grad_(span["leaf"]) for span in layout["arguments"]
+            worker.given(span, given).requires_grad_(span["leaf"]) for span in layout["arguments"]
         ]
         self.leaves = tuple(tensor for tensor in self.arguments if tensor.requires_grad)
-        self.incoming = tuple(worker.given(span, base) for span in layout["incoming"])
-        self.outputs = [worker.on_host(span, base) for span in layout["outputs"]]
-        self.gradients = [worker.on_host(span, base) for span in layout["gradients"]]
+        self.incoming = tuple(worker.given(span, given) for span in layout["incoming"])
+        results = layout["slots"] * layout["given_bytes"] + index * layout["result_bytes"]
+        self.outputs = [worker.on_host(span, results) for span in layout["outputs"]]
+        self.gradients = [worker.on_host(span, results) for span in layout["gradients"]]
 
 
 class Worker:
@@ -162,7 +163,7 @@ class Worker:
         self.layout = layout
         self.results.clear()
         if self.device.type != "cpu":
-            size = layout["slots"] * layout["slot_bytes"]
+            size = layout["slots"] * layout["given_bytes"]
             self.arena = self.torch.empty(size, dtype=self.torch.uint8, device=self.device)
         self.slots = [Slot(self, layout, index) for index in range(layout["slots"])]
         return {}
@@ -170,9 +171,8 @@ class Worker:
     def load(self, slots: int) -> dict[str, Any]:
         """Copies the given bytes to the device; on the CPU they are there already."""
         if self.device.type != "cpu":
-            for index in range(slots):
-                device, host = self.given_bytes(index)
-                device.copy_(host)
+            size = slots * self.layout["given_bytes"]
+            self.arena[:size].copy_(self.host[:size])
             self.synchronize()
         return {}
 
@@ -207,9 +207,8 @@ class Worker:
                 for slot, (result, gradients) in zip(self.slots, self.results, strict=False)
             ]
             if self.device.type != "cpu":
-                for index in range(len(calls)):
-                    device, host = self.given_bytes(index)
-                    host.copy_(device)
+                size = len(calls) * self.layout["given_bytes"]
+                self.host[:size].copy_(self.arena[:size])
         except Exception as error:
             raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
         finally:
@@ -301,12 +300,6 @@ class Worker:
         offset = base + span["offset"]
         flat = self.torch.frombuffer(self.memory, dtype=dtype, count=count, offset=offset)
         return flat.view(span["shape"])
-
-    def given_bytes(self, index: int) -> tuple[Any, Any]:
-        """The given bytes of a slot, on the device and on the host."""
-        start = index * self.layout["slot_bytes"]
-        end = start + self.layout["given_bytes"]
-        return self.arena[start:end], self.host[start:end]
 
     def synchronize(self) -> None:
         """Waits until the device has finished."""

@@ -1,7 +1,7 @@
 """Profiles the trainer: runs it under torch.profiler and turns the trace into a ranked record.
 
 `profile(...)` starts `train.py --trace` in a process of its own, which after start-up and warm-up
-times some plain steps and then traces some more. The trace says how a step divides among the ops;
+times some plain steps and traces others. The trace says how a step divides among the ops;
 the plain steps of the same run say how long a step takes. Nothing of the profiler's overhead and
 nothing of start-up is in the result. The roofline is measured when the trainer has ended.
 

@@ -10,7 +10,7 @@ import torch
 
 from kernels.spec import Case, Cost, Input, Output, Target, TargetFolder, normal
 from lab.harness import inputs
-from lab.harness.inputs import GUARD, Layout, draw, generator, pack, reshuffled, view
+from lab.harness.inputs import GUARD, Layout, draw, generator, pack, shuffle, unpack, view
 
 
 def draw_index(random: np.random.Generator, dims: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -55,14 +55,16 @@ def test_buffers_never_touch_and_have_guards_on_both_sides() -> None:
     """An off-by-one write lands in a guard, not in the next tensor."""
     for case in (CASE, STRIDED):
         layout = Layout.of(TARGET, case, "bfloat16")
-        spans = [*layout.arguments, *layout.incoming, *layout.outputs, *layout.gradients]
-        end = 0
-        for span in spans:
-            assert span.offset - end >= GUARD
-            extent = 1 + sum((n - 1) * s for n, s in zip(span.shape, span.strides, strict=True))
-            end = span.offset + extent * inputs.ITEMSIZE[span.dtype]
-        assert layout.slot_bytes - end >= GUARD
-        assert layout.slot_bytes % inputs.ALIGNMENT == 0
+        given = (*layout.arguments, *layout.incoming)
+        results = (*layout.outputs, *layout.gradients)
+        for spans, size in ((given, layout.given_bytes), (results, layout.result_bytes)):
+            end = 0
+            for span in spans:
+                assert span.offset - end >= GUARD
+                extent = 1 + sum((n - 1) * s for n, s in zip(span.shape, span.strides, strict=True))
+                end = span.offset + extent * inputs.ITEMSIZE[span.dtype]
+            assert size - end >= GUARD
+            assert size % inputs.ALIGNMENT == 0
 
 
 def test_strided_inputs_have_gaps_between_rows_and_odd_pitch() -> None:
@@ -122,14 +124,21 @@ def test_spiked_inputs_have_a_few_large_elements_at_random_places() -> None:
     assert (inputs.spiked(np.ones(3), generator()) > 1).any()
 
 
-def test_reshuffled_content_is_new_but_has_the_same_values() -> None:
-    """Timed inputs are new at the cost of a copy; tables stay as they are."""
-    content = draw(TARGET, CASE, "float32", generator())
-    again = reshuffled(content, TARGET, generator())
-    assert not torch.equal(content.inputs[0], again.inputs[0])
-    assert torch.equal(content.inputs[0].flatten().sort()[0], again.inputs[0].flatten().sort()[0])
-    assert torch.equal(content.inputs[2], again.inputs[2])
-    assert again.inputs[0].shape == content.inputs[0].shape
+@pytest.mark.parametrize("case", [CASE, STRIDED], ids=["contiguous", "strided"])
+def test_shuffled_content_is_new_but_has_the_same_values(case: Case) -> None:
+    """Timed inputs are new at little cost; tables and the poison between rows stay as they are."""
+    layout = Layout.of(TARGET, case, "float32")
+    given = pack(layout, [draw(TARGET, case, "float32", generator())])[0]
+    before = unpack(layout, given.clone())
+    shuffle(layout, TARGET, given, generator())
+    after = unpack(layout, given)
+    for one, other in ((before.inputs[0], after.inputs[0]), (before.incoming[0], after.incoming[0])):
+        assert not torch.equal(one, other)
+        assert torch.equal(one.flatten().sort()[0], other.flatten().sort()[0])
+    assert torch.equal(before.inputs[2], after.inputs[2])
+    for tensor in (*after.inputs, *after.incoming):
+        tensor.view(INTEGER[tensor.element_size()]).fill_(-1)
+    assert bool((given == inputs.POISON).all())
 
 
 def test_a_draw_of_the_wrong_shape_is_an_error() -> None:
