@@ -49,6 +49,10 @@ class TrainConfig:
     adam_beta1: float = 0.8
     adam_beta2: float = 0.95
     adam_eps: float = 1e-10
+    scalar_eps: float = 1e-6
+    """Of the lambdas; upstream has 1e-10 here too. Before the first step the blocks add nothing and
+    the last norm undoes every scale, so the lambdas' gradient is rounding noise (1e-10): divided by
+    its own size it becomes a full step of 0.5, up or down by the order of additions."""
     muon_steps: int = 5
     muon_beta2: float = 0.95
     muon_momentum_start: float = 0.85
@@ -101,7 +105,7 @@ class TrainConfig:
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """How many positions back each layer sees, itself included; the last layer sees all."""
+        """How many positions back each layer sees, besides its own; the last layer sees all."""
         size = {"S": max(1, self.sequence // 2), "L": self.sequence}
         pattern = [self.window_pattern[i % len(self.window_pattern)] for i in range(self.depth)]
         return (*(size[letter] for letter in pattern[:-1]), self.sequence)

@@ -84,10 +84,12 @@ def _device(incumbent: Sequence[Block], candidate: Sequence[Block]) -> str | Non
 
 
 def _deferred(incumbent: Sequence[Block], candidate: Sequence[Block]) -> str | None:
-    """Whether handing over took longer, in most rounds, by a share that matters."""
+    """Whether handing over took longer, in most rounds, by a share of what was gained that way."""
     extra = [c.fetch_ns - i.fetch_ns for i, c in zip(incumbent, candidate, strict=True)]
     gains = [i.judge_ns - c.judge_ns for i, c in zip(incumbent, candidate, strict=True)]
-    gain = max(0.0, statistics.median(gains))
+    gain = statistics.median(gains)
+    if gain <= 0:
+        return None
     fetch = statistics.median(block.fetch_ns for block in incumbent)
     limit = DEFERRED_OF_GAIN * gain + DEFERRED_OF_FETCH * fetch
     if sum(one > limit for one in extra) < MOST_ROUNDS * len(extra):

@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-STATISTICS = FOLDER.parent / "stats.py"
+BESIDE = ("ab.py", "arm.py", "stats.py")
 
 
 def harness_sha256() -> str:
-    """Hash over the names and contents of every file of lab/harness, and of lab/stats.py."""
+    """Hash over names and contents of every file of lab/harness, the A/B and the statistics."""
     digest = hashlib.sha256()
-    for path in (*sorted(FOLDER.glob("*.py")), STATISTICS):
+    for path in (*sorted(FOLDER.glob("*.py")), *(FOLDER.parent / name for name in BESIDE)):
         data = path.read_bytes()
         digest.update(f"{path.name}\0{len(data)}\0".encode())
         digest.update(data)

@@ -10,7 +10,6 @@ Seeds come from the system's random source and stay in this process. Never runs 
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8, "int64": 8}
 """Known without torch: layouts are made while the workers import it."""
 
 SHUFFLED = 128
+NUDGE = 2.0
 
 Family = Literal["drawn", "spiked"]
 
@@ -215,6 +215,20 @@ def spiked(values: np.ndarray, random: Generator) -> np.ndarray:
     flat = values.reshape(-1).copy()
     flat[random.integers(values.size, size=count)] *= SPIKE
     return flat.reshape(values.shape)
+
+
+def nudged(content: Content, random: Generator) -> Content:
+    """The same content, but every float up to `NUDGE` spacings of its dtype away."""
+    import torch
+
+    def nudge(values: torch.Tensor) -> torch.Tensor:
+        if not values.is_floating_point():
+            return values
+        spacing = torch.finfo(values.dtype).eps
+        apart = torch.from_numpy(random.uniform(-NUDGE, NUDGE, size=tuple(values.shape)))
+        return (values.double() * (1 + spacing * apart)).to(values.dtype)
+
+    return Content(tuple(map(nudge, content.inputs)), tuple(map(nudge, content.incoming)))
 
 
 def shuffle(layout: Layout, target: Target, given: torch.Tensor, random: Generator) -> None:

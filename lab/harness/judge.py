@@ -31,6 +31,8 @@ from lab.harness import protocol, sandbox
 from lab.harness.running import Limits
 from lab.places import ROOT, default_results
 from lab.records import FailureReason
+from trainer.engines.torch.allocator import NEVER_TRIM
+from trainer.threads import SPIN_COUNT
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,13 @@ LONGEST_READ = 2**20
 LONGEST_POISON = 2**18
 """Small enough to stay in a cache while it is written again and again."""
 SCRATCH_NAME = "candidate.py"
+AS_THE_TRAINER = {
+    "GOMP_SPINCOUNT": SPIN_COUNT,
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(NEVER_TRIM),
+}
+"""What the trainer tells OpenMP and glibc (trainer.threads, trainer.engines.torch.allocator): an op
+would otherwise be timed with page faults that training does not have."""
 Answer = TypeVar("Answer", bound=protocol.Message)
 
 
@@ -136,6 +145,7 @@ class Session:
                 pass_fds=(to_worker, from_worker, self._memory),
                 hide=(ROOT, default_results(), *hide),
                 readable=(WORKER,),
+                env=AS_THE_TRAINER,
             )
         finally:
             os.close(to_worker)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from lab.harness import clocks, forms, inputs, oracle, tolerances, words
-from lab.harness.checking import LIGHT_BYTES, incumbent_blamed, judge_threads
+from lab.harness.checking import LIGHT_BYTES, Appeal, incumbent_blamed, judge_threads
 from lab.harness.clocks import Block
 from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
@@ -213,39 +213,45 @@ class CaseTimes:
         return answers
 
     def _check(self, given: torch.Tensor, ours: forms.Answers, theirs: forms.Answers) -> None:
-        """One call of the round against the oracle, all of them against the incumbent's."""
+        """One call of the round against the oracle, all of them against the incumbent's.
+
+        The oracle has the last word: a call that only disagrees with the incumbent goes to it.
+        """
         layout = self.layout
         light = layout.slot_bytes <= LIGHT_BYTES
-        expected, chosen = None, secrets.randbelow(len(given))
+        chosen = secrets.randbelow(len(given))
         if light or not self._agreements or secrets.randbelow(HEAVY_ORACLE_EVERY) == 0:
-            expected = oracle.evaluate(self.folder, inputs.unpack(layout, given[chosen]))
+            self._ask_oracle(given, chosen, ours, theirs)
         names = (*layout.output_names, *layout.gradient_names)
-        for index, (name, span) in enumerate(
-            zip(names, (*layout.outputs, *layout.gradients), strict=True)
-        ):
-            reason: Wrong = "numeric" if index < len(layout.outputs) else "gradient"
-            found, honest = ours.tensors(span), theirs.tensors(span)
-            if expected is not None:
-                right = expected.tensors[index]
-                within = tolerances.bounds(right, honest[chosen], span.dtype)
-                self._check_one(name, found[chosen], within, reason)
-            for slot, (one, other) in enumerate(zip(found, honest, strict=True)):
-                place = self._agreements[name].broken(one, other)
-                if place is not None:
-                    raise Fault(reason, words.disagrees(name, (slot, *place)))
+        spans = (*layout.outputs, *layout.gradients)
+        for name, span in zip(names, spans, strict=True):
+            pairs = zip(ours.tensors(span), theirs.tensors(span), strict=True)
+            for slot, (found, honest) in enumerate(pairs):
+                if not self._agreements[name].holds(found, honest):
+                    self._ask_oracle(given, slot, ours, theirs)
 
-    def _check_one(
-        self, name: str, found: torch.Tensor, within: tolerances.Bounds, reason: Wrong
+    def _ask_oracle(
+        self, given: torch.Tensor, slot: int, ours: forms.Answers, theirs: forms.Answers
     ) -> None:
-        """One call's result against the oracle; learns how far two implementations may differ."""
-        place = tolerances.not_finite(found, within)
-        if place is not None:
-            raise Fault("not_finite", words.not_finite(name, place))
-        distance = tolerances.distance(found, within)
-        if not distance.ok:
-            raise Fault(reason, words.too_far(name, distance, within.dtype))
-        before = self._agreements.get(name)
-        self._agreements[name] = tolerances.Agreement.like(within, before)
+        """One call's results against the oracle; learns how far two implementations may differ."""
+        layout = self.layout
+        content = inputs.unpack(layout, given[slot])
+        expected = oracle.evaluate(self.folder, content)
+        appeal = Appeal(self.folder, layout, self.sessions["incumbent"], layout.differentiable)
+        names = (*layout.output_names, *layout.gradient_names)
+        spans = (*layout.outputs, *layout.gradients)
+        for index, (name, span) in enumerate(zip(names, spans, strict=True)):
+            found, honest = ours.tensors(span)[slot], theirs.tensors(span)[slot]
+            within = tolerances.bounds(expected.tensors[index], honest, span.dtype)
+            place = tolerances.not_finite(found, within)
+            if place is not None:
+                raise Fault("not_finite", words.not_finite(name, place))
+            away = appeal.distance(content, index, found, within)
+            if not away.ok:
+                reason: Wrong = "numeric" if index < len(layout.outputs) else "gradient"
+                raise Fault(reason, words.too_far(name, away, within.dtype))
+            before = self._agreements.get(name)
+            self._agreements[name] = tolerances.Agreement.like(within, before)
 
 
 def orders(rounds: int) -> Iterator[tuple[str, ...]]:

@@ -13,6 +13,10 @@ An implementation's error has three honest sources, and the bound on each elemen
    largest of its errors as far as 1 does not explain them, but no less than its mean error, nor
    than what is typical of the tensor: the incumbent may have been lucky in one row.
 
+The incumbent may have been lucky on this very input: its error in a nearly singular direction is
+one draw. Before a candidate is refused, the incumbent is therefore asked again on inputs a rounding
+away, and the widest of all these bounds counts (`widest`).
+
 The root mean square of the error over the tensor is bounded too, by the incumbent's own times
 FACTOR_RMS. It catches a loss of precision that is small everywhere.
 
@@ -28,8 +32,8 @@ positive terms with TF32 inputs, whose errors average out to what float32 itself
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lab.harness.inputs import torch_dtype
@@ -132,6 +136,18 @@ def bounds(oracle: torch.Tensor, incumbent: torch.Tensor, dtype: str) -> Bounds:
     )
 
 
+def widest(within: Bounds, near: Iterable[Bounds]) -> Bounds:
+    """`within`, but as wide as any of the bounds found on neighbouring inputs."""
+    for other in near:
+        within = replace(
+            within,
+            allowed=within.allowed.maximum(other.allowed),
+            allowed_rms=max(within.allowed_rms, other.allowed_rms),
+            incumbent_own=max(within.incumbent_own, other.incumbent_own),
+        )
+    return within
+
+
 def not_finite(actual: torch.Tensor, within: Bounds) -> tuple[int, ...] | None:
     """The first place where `actual` is NaN or infinite and the oracle is not."""
     if _all_finite(actual):
@@ -193,8 +209,8 @@ class Agreement:
             allowed_rms = max(allowed_rms, before.allowed_rms)
         return cls(within.dtype, own, allowed_rms)
 
-    def broken(self, candidate: torch.Tensor, incumbent: torch.Tensor) -> tuple[int, ...] | None:
-        """Where two results on the same input disagree, or None."""
+    def holds(self, candidate: torch.Tensor, incumbent: torch.Tensor) -> bool:
+        """Whether two results on the same input agree."""
         import torch
 
         spacing = torch.finfo(torch_dtype(self.dtype)).eps
@@ -208,9 +224,9 @@ class Agreement:
         error = (candidate.float() - theirs).abs_()
         wrong = ~(error <= self.SLACK * allowed)  # NaN is wrong
         if not bool(wrong.any()):
-            return None if float(_rms(error.flatten())) <= self.SLACK * self.allowed_rms else (0,)
-        wrong &= ~((candidate == incumbent) | (candidate.isnan() & incumbent.isnan()))
-        return _place(wrong.int()) if bool(wrong.any()) else None
+            return float(_rms(error.flatten())) <= self.SLACK * self.allowed_rms
+        same = (candidate == incumbent) | (candidate.isnan() & incumbent.isnan())
+        return not bool((wrong & ~same).any())
 
 
 def _all_finite(values: torch.Tensor) -> bool:

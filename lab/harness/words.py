@@ -67,12 +67,3 @@ def gradient_missing(name: str) -> str:
         f"{name} is missing: the outputs do not depend on it for autograd. Usually detach, no_grad "
         "or .data in the forward pass, or an autograd.Function that returns None."
     )
-
-
-def disagrees(name: str, place: tuple[int, ...]) -> str:
-    """A timed output that is not the incumbent's."""
-    at = ", ".join(map(str, place))
-    return (
-        f"{name} of a timed call is not what the incumbent computes on the same input, at [{at}] "
-        "(call, then position). Usually a cache keyed on part of the input, or a race."
-    )

@@ -88,8 +88,10 @@ def test_logits_loss_and_gradients_agree_with_the_plain_formulas() -> None:
 
 
 def optimizers(model: GPT, plain: PlainGPT) -> tuple[MuonAdamW, PlainOptimizer]:
+    """With upstream's epsilon everywhere; the trainer's own default differs (`scalar_eps`)."""
     orthogonalize = incumbents()["muon_orthogonalize"].function
-    return MuonAdamW(model, SMALL, orthogonalize, torch.float32), PlainOptimizer(plain)
+    config = replace(SMALL, scalar_eps=SMALL.adam_eps)
+    return MuonAdamW(model, config, orthogonalize, torch.float32), PlainOptimizer(plain)
 
 
 def test_weights_agree_after_one_optimizer_step() -> None:

@@ -35,7 +35,6 @@ class InProcess(Session):
         self._patience = Patience()
         self._source = file.read_bytes()
         self.arena_bytes = arena_bytes
-        self._slot_bytes = 0
         self._prepared = False
         self._memory = shared_memory(arena_bytes, file.parent)
         self._in_use = threading.RLock()

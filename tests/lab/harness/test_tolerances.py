@@ -173,14 +173,25 @@ def test_a_timed_output_must_agree_with_the_incumbents() -> None:
     within = bounds(norm(x[0].double()), norm(x[0]), "float32")
     agreement = Agreement.like(within)
     ours = torch.stack([other_order(x[0]), other_order(x[1])])
-    assert agreement.broken(ours, norm(x)) is None
+    assert agreement.holds(ours, norm(x))
     ours[1, 2] *= 1.001
-    place = agreement.broken(ours, norm(x))
-    assert place is not None
-    assert place[:2] == (1, 2)
+    assert not agreement.holds(ours, norm(x))
     unwritten = norm(x)
     unwritten[0, 0, 5] = torch.nan
-    assert agreement.broken(unwritten, norm(x)) == (0, 0, 5)
+    assert not agreement.holds(unwritten, norm(x))
+
+
+def test_bounds_become_as_wide_as_any_of_their_neighbours_and_no_wider() -> None:
+    """An incumbent that was lucky once must not condemn an honest candidate."""
+    x = draw(12, 4, 40)
+    oracle = norm(x.double())
+    lucky = bounds(oracle, oracle.float(), "float32")
+    usual = bounds(oracle, (oracle * (1 + 40 * EPS)).float(), "float32")
+    honest = (oracle * (1 + 100 * EPS)).float()
+    assert not distance(honest, lucky).ok
+    assert distance(honest, tolerances.widest(lucky, [usual])).ok
+    assert torch.equal(tolerances.widest(usual, [lucky]).allowed, usual.allowed)
+    assert not distance(to_tf32(norm(x)), tolerances.widest(lucky, [usual])).ok
 
 
 def test_the_stated_number_of_spacings_is_needed() -> None:

@@ -45,6 +45,7 @@ class AdamGroup:
     parameters: list[Tensor]
     learning_rate: float
     beta1: float
+    eps: float
     first: list[Tensor]
     second: list[Tensor]
     steps: list[Tensor]
@@ -165,7 +166,7 @@ class MuonAdamW:
             beta2=self.config.adam_beta2,
             lr=group.learning_rate * rates.learning_rate_scale,
             weight_decay=0.0,
-            eps=self.config.adam_eps,
+            eps=group.eps,
             maximize=False,
         )
 
@@ -191,15 +192,21 @@ def _adam_groups(model: GPT, config: TrainConfig) -> Iterator[AdamGroup]:
     embeddings = {"token_embedding": model.token_embedding} | {
         f"value_embeddings.{layer}": table for layer, table in model.value_embeddings.items()
     }
-    beta1 = config.adam_beta1
-    for parameters, rate, beta in (
-        ({"head": model.head}, config.unembedding_lr * scale, beta1),
-        (embeddings, config.embedding_lr * scale, beta1),
-        ({"residual_lambdas": model.residual_lambdas}, config.scalar_lr * RESIDUAL_LR_RATIO, beta1),
+    beta1, eps = config.adam_beta1, config.adam_eps
+    for parameters, rate, beta, epsilon in (
+        ({"head": model.head}, config.unembedding_lr * scale, beta1, eps),
+        (embeddings, config.embedding_lr * scale, beta1, eps),
+        (
+            {"residual_lambdas": model.residual_lambdas},
+            config.scalar_lr * RESIDUAL_LR_RATIO,
+            beta1,
+            config.scalar_eps,
+        ),
         (
             {"embedding_lambdas": model.embedding_lambdas},
             config.scalar_lr,
             EMBEDDING_LAMBDA_BETA1,
+            config.scalar_eps,
         ),
     ):
         tensors: list[Tensor] = list(parameters.values())
@@ -208,6 +215,7 @@ def _adam_groups(model: GPT, config: TrainConfig) -> Iterator[AdamGroup]:
             tensors,
             rate,
             beta,
+            epsilon,
             [torch.zeros_like(tensor, requires_grad=False) for tensor in tensors],
             [torch.zeros_like(tensor, requires_grad=False) for tensor in tensors],
             [torch.zeros((), dtype=torch.float32, device=tensor.device) for tensor in tensors],
