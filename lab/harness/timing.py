@@ -55,7 +55,7 @@ class Pace:
 
     block_ms: float = 30.0
     most_slots: int = 512
-    rounds: int = 24
+    rounds: int = 48
     least_rounds: int = 12
     budget_s: float = 20.0
     """Per case; fewer rounds, but never fewer than `least_rounds`, where they take longer."""

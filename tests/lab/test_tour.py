@@ -43,17 +43,17 @@ def kinds(results: Path) -> list[str]:
 def test_a_tour_interrupted_resumed_and_judged(tmp_path: Path, checkout: Path) -> None:
     """A newcomer's first three minutes, with a Ctrl-C in the middle of the dearest stage."""
     results = tmp_path / "results"
-    first = start(results, checkout)
-    assert first.stderr is not None
-    seen = []
-    for line in first.stderr:
-        seen.append(line)
-        if line.startswith(("7/8", "8/8")):
-            os.kill(first.pid, signal.SIGINT)
-            break
-    seen.append(first.stderr.read())
-    assert first.wait(timeout=60) == 130, "".join(seen)
-    assert "Run the same command again" in "".join(seen)
+    with start(results, checkout) as first:
+        assert first.stderr is not None
+        seen = ""
+        for line in first.stderr:
+            seen += line
+            if line.startswith(("7/8", "8/8")):
+                os.kill(first.pid, signal.SIGINT)
+                break
+        seen += first.stderr.read()
+        assert first.wait(timeout=60) == 130, seen
+    assert "Run the same command again" in seen
     before = kinds(results)
     assert before[:4] == ["Profiled", "Opened", "Verified", "Benched"]
 

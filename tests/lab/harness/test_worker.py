@@ -15,7 +15,7 @@ from kernels.spec import TargetFolder
 from lab.errors import CommandError
 from lab.harness import VerifySettings, forms, inputs, sandbox, verify
 from lab.harness.inputs import Layout
-from lab.harness.judge import AS_THE_TRAINER, Fault, Patience, Session
+from lab.harness.judge import CPU_ENVIRONMENT, Fault, Patience, Session
 from lab.places import default_results
 from lab.records import Failed, Passed
 
@@ -173,7 +173,7 @@ def test_a_worker_knows_and_reaches_nothing_that_it_should_not(
     assert all(word.isdigit() for word in found["argv"][1:])
     assert set(found["env"]) <= {
         *sandbox.PASSED_ON,
-        *AS_THE_TRAINER,
+        *CPU_ENVIRONMENT,
         "HOME",
         "TMPDIR",
         "USER",
