@@ -20,8 +20,10 @@ from lab.harness.clocks import Block, trouble
 from lab.harness.timing import ARMS, Pace, orders
 from lab.records import CaseTiming, Failed, Interval, Measured, Quarantined
 
+Outcome = Measured | Quarantined | Failed
 QUICK = Pace(block_ms=1.0, most_slots=4, rounds=12, least_rounds=12)
-REAL = BenchSettings(pace=Pace(block_ms=4.0, rounds=12, least_rounds=12))
+REAL = BenchSettings(pace=Pace(block_ms=20.0, rounds=12, least_rounds=12))
+TRIES = 4
 
 NORM = "torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)"
 
@@ -45,11 +47,20 @@ def train_cases(toy: TargetFolder) -> tuple[Case, ...]:
 # ---- real workers -------------------------------------------------------------------------------
 
 
+def on_a_quiet_moment(file: Path, toy: TargetFolder, incumbent: Path | None = None) -> Outcome:
+    """A bench with real workers. Where the control says that the machine was too noisy, again."""
+    for _ in range(TRIES):
+        outcome = bench(
+            file, toy, train_cases(toy), engine="cpu", incumbent=incumbent, settings=REAL
+        )
+        if not (isinstance(outcome, Quarantined) and outcome.reason == "control_failed"):
+            break
+    return outcome
+
+
 def test_the_incumbent_against_itself_is_no_faster(toy: TargetFolder) -> None:
     """If the same code can win, every number of the bench is worthless."""
-    outcome = bench(
-        toy.incumbent("torch"), toy, train_cases(toy), engine="cpu", settings=REAL, floor_ms=None
-    )
+    outcome = on_a_quiet_moment(toy.incumbent("torch"), toy)
     assert isinstance(outcome, Measured), outcome
     for interval in (outcome.speedup, outcome.control):
         assert interval.low < 1.1
@@ -63,7 +74,7 @@ def test_the_incumbent_against_itself_is_no_faster(toy: TargetFolder) -> None:
 def test_a_slowed_copy_is_slower(toy: TargetFolder, tmp_path: Path) -> None:
     """The sign, and the size roughly: it does the same work eight times."""
     slow = candidate(tmp_path, f"for _ in range(7): {NORM}.sum()\n    return y")
-    outcome = bench(slow, toy, train_cases(toy), engine="cpu", settings=REAL)
+    outcome = on_a_quiet_moment(slow, toy)
     assert isinstance(outcome, Measured), outcome
     assert outcome.speedup.high < 0.9
     assert outcome.control.low < 1.1
@@ -116,7 +127,7 @@ def test_work_that_is_put_off_until_after_the_answer_is_found(
     later = write(tmp_path, LATER)
     slow = tmp_path / "incumbent.py"
     slow.write_text(SLOW_INCUMBENT)
-    outcome = bench(later, toy, train_cases(toy), engine="cpu", incumbent=slow, settings=REAL)
+    outcome = on_a_quiet_moment(later, toy, slow)
     assert isinstance(outcome, Quarantined), outcome
     assert outcome.reason == "clock_mismatch"
     assert "put off" in outcome.detail
