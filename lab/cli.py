@@ -55,7 +55,10 @@ def cli(
 @click.option("--fresh", is_flag=True, help="Start over instead of going on.")
 @click.option("--promote", is_flag=True, help="If the verdict allows it, promote in the checkout.")
 def tour(lab: Lab, fresh: bool, promote: bool, as_json: bool) -> None:
-    """The main job on an embedded default: under three minutes, ends with a verdict."""
+    """The main job, on an embedded default, to its verdict.
+
+    Under three minutes on two cores. Goes on where it was interrupted.
+    """
     from lab.tour import run
 
     with render.progress() as progress:
@@ -65,7 +68,7 @@ def tour(lab: Lab, fresh: bool, promote: bool, as_json: bool) -> None:
 
 @command(cli)
 def doctor(lab: Lab, as_json: bool) -> None:
-    """What this machine can do, what is missing and how to get it."""
+    """What this machine can do, and how to get what is missing."""
     from lab.doctor import examine
 
     health = examine(lab)
@@ -96,7 +99,7 @@ def profile(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Hot ops of the trainer, measured: share, ceiling, roofline, what to attack first."""
+    """The trainer's hot ops, and what each could gain."""
     from lab.stages import profile as measure
 
     with render.progress() as progress:
@@ -119,7 +122,7 @@ def open_(
     candidate: Path | None,
     as_json: bool,
 ) -> None:
-    """A workspace for TARGET: a folder with one candidate and its sealed task."""
+    """A workspace for TARGET: a candidate and its sealed task."""
     _open(lab, as_json, target, language, workspace, preset, candidate)
 
 
@@ -157,7 +160,7 @@ def extract(
 def orchestrate(
     lab: Lab, source: Path | None, workspace_root: Path | None, agent: str | None, as_json: bool
 ) -> None:
-    """Open or resume the workspaces worth working on and say the next step of each."""
+    """Open what is worth working on; say each next step."""
     from lab.orchestrate import plan
 
     root = workspace_root.resolve() if workspace_root else None
@@ -172,7 +175,7 @@ def orchestrate(
 @command(cli)
 @click.argument("workspace")
 def verify(lab: Lab, workspace: str, as_json: bool) -> None:
-    """Is the candidate correct, in every case, type and gradient?"""
+    """Is the candidate correct, with every gradient?"""
     from lab import stages
     from lab.records import Failed
 
@@ -185,7 +188,7 @@ def verify(lab: Lab, workspace: str, as_json: bool) -> None:
 @command(cli)
 @click.argument("workspace")
 def bench(lab: Lab, workspace: str, as_json: bool) -> None:
-    """Is it faster than the incumbent, at the shapes of training?"""
+    """Is it faster than the incumbent, at training's shapes?"""
     from lab import stages
     from lab.records import Measured
 
@@ -270,7 +273,7 @@ def status(lab: Lab, as_json: bool) -> None:
 @command(cli)
 @click.option("--output", type=PATH, help="Folder. [default: RESULTS/report]")
 def report(lab: Lab, output: Path | None, as_json: bool) -> None:
-    """report.html, progress.png and results.tsv, all derived from the ledger."""
+    """report.html, progress.png, results.tsv, from the ledger."""
     from lab.report import write_report
 
     made = write_report(list(lab.ledger.read()), (output or lab.places.report).resolve())
