@@ -1,8 +1,9 @@
-"""The hash chain of a ledger: each line carries the sha256 of the line before it.
+"""The hash chain of a ledger: each line carries its number and the sha256 of the line before it.
 
-`check` reads a ledger's bytes and says whether any line was edited, removed, inserted, repeated or
-moved, and where the first damage is. The hash covers a line's exact bytes with its newline, so
-`sed -n 7p ledger.jsonl | sha256sum` is what line 8 must name; the first line names 64 zeros.
+`check` reads a ledger's bytes and says which lines were edited, removed, inserted, repeated or
+moved. The hash covers a line's exact bytes with its newline, so `sed -n 7p ledger.jsonl |
+sha256sum` is what line 8 must name; the first line names 64 zeros. The number tells an edited line
+from a removed one.
 
 What a chain cannot show by itself: lines cut off the end, an edit of the very last line, and a file
 rewritten from some line to the end with all hashes computed anew. Against these, note `Head` (the
@@ -14,8 +15,8 @@ Reads only. Knows nothing of what records mean, so lines of a newer version veri
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -52,6 +53,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{26}$")]
     time_utc: str
     previous_sha256: str
+    number: int
     schema: int
 
 
@@ -71,27 +73,38 @@ def envelope(line: bytes) -> Envelope | None:
         return None
 
 
+class _Break(NamedTuple):
+    """A line that does not follow the one before: what it names, its number, and that one's."""
+
+    line: int
+    named: str
+    number: int
+    before: int
+
+
 def check(lines: Iterable[bytes], pinned: Head | None = None) -> Report:
     """Checks every link; `lines` are a ledger's lines with their newlines.
 
     After a broken link the walk goes on from the line as it stands, so one edit is one problem.
     """
     digests: list[str] = []
-    broken: list[tuple[int, str]] = []
+    breaks: list[_Break] = []
     found: list[Problem] = []
-    for number, line in enumerate(lines, start=1):
-        previous = digests[-1] if digests else GENESIS
-        digests.append(line_sha256(line))
+    previous, before, readable = GENESIS, 0, True
+    for place, line in enumerate(lines, start=1):
+        digest = line_sha256(line)
+        digests.append(digest)
+        read = envelope(line)
         if not line.endswith(b"\n"):
             what = "torn: it has no end of line; the next append sets it aside"
-            found.append(Problem(line=number, what=what))
-            continue
-        read = envelope(line)
-        if read is None:
-            found.append(Problem(line=number, what="not a record: it was edited or damaged"))
-        elif read.previous_sha256 != previous:
-            broken.append((number, read.previous_sha256))
-    found += [Problem(line=n, what=_explain(n, named, digests)) for n, named in broken]
+            found.append(Problem(line=place, what=what))
+        elif read is None:
+            found.append(Problem(line=place, what="not a record: it was edited or damaged"))
+        elif read.number != before + 1 or (read.previous_sha256 != previous and readable):
+            breaks.append(_Break(place, read.previous_sha256, read.number, before))
+        previous, readable = digest, read is not None
+        before = read.number if read else before + 1
+    found += _explained(breaks, digests)
     if pinned is not None:
         found += _against(pinned, digests)
     return Report(
@@ -102,18 +115,38 @@ def check(lines: Iterable[bytes], pinned: Head | None = None) -> Report:
     )
 
 
-def _explain(number: int, named: str, digests: list[str]) -> str:
-    """Why line `number`, which names the hash `named`, does not follow the line before it."""
-    before = f"line {number - 1}" if number > 1 else "the start"
-    if named == GENESIS:
-        return f"it says that it is the first line, but follows {before}: inserted, or moved here"
-    if named in digests:
-        place = digests.index(named) + 1
+def _explained(breaks: Sequence[_Break], digests: Sequence[str]) -> list[Problem]:
+    """A problem for every broken link. Where bytes occur twice, the first place is their own."""
+    if not breaks:
+        return []
+    places = {digest: place for place, digest in reversed(list(enumerate(digests, start=1)))}
+    return [_explain(one, digests[one.line - 1], places) for one in breaks]
+
+
+def _explain(broken: _Break, digest: str, places: Mapping[str, int]) -> Problem:
+    """Why a line does not follow the one before it, and at which of the two the fault lies."""
+    line, named, number, before = broken
+    follows = f"line {line - 1}" if line > 1 else "the start"
+    written_after = 0 if named == GENESIS else places.get(named)
+    if places[digest] < line:
+        what = f"a copy of line {places[digest]}"
+    elif written_after == line - 1:
+        what = f"it is numbered {number} but follows number {before}: edited, hashes and all"
+    elif written_after == 0:
+        what = f"it says that it is the first line, but follows {follows}: inserted, or moved here"
+    elif written_after is not None:
         cause = "lines were moved, repeated or inserted here"
-        return f"it was written after line {place}, but follows {before}: {cause}"
-    if number == 1:
-        return "lines before it were removed"
-    return f"{before} was edited, or lines between {before} and this one were removed"
+        what = f"it was written after line {written_after}, but follows {follows}: {cause}"
+    elif number > before + 1:
+        gone = f"lines {before + 1} to {number - 1} were"
+        gone = f"line {number - 1} was" if number == before + 2 else gone
+        what = f"it was written as line {number}, but follows {follows}: {gone} removed"
+    elif line == 1:
+        what = "its link was edited: the first line must name 64 zeros"
+    else:
+        what = f"edited after line {line} was written, or line {line}'s link to it was"
+        return Problem(line=line - 1, what=what)
+    return Problem(line=line, what=what)
 
 
 def _against(pinned: Head, digests: list[str]) -> list[Problem]:

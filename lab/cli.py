@@ -228,10 +228,16 @@ def ab(
 
 
 @command(cli)
-@click.argument("workspace")
-def gate(lab: Lab, workspace: str, as_json: bool) -> None:
+@click.argument("workspace", required=False)
+@click.option("--replay", "record", help="Judge anew, from the ledger alone, what RECORD judged.")
+def gate(lab: Lab, workspace: str | None, record: str | None, as_json: bool) -> None:
     """The verdict on the evidence, with every reason."""
-    _gate(lab, workspace, as_json)
+    if (workspace is None) == (record is None):
+        raise CommandError("gate takes a workspace or --replay RECORD", "See: kernel-lab status")
+    if record is not None:
+        _replay(lab, record, as_json)
+    else:
+        _gate(lab, str(workspace), as_json)
 
 
 @command(cli, name="promotion-check")
@@ -304,6 +310,14 @@ def _gate(lab: Lab, workspace: str, as_json: bool) -> None:
     record = stages.gate(lab, lab.workspace(workspace))
     render.show(record, as_json)
     leave(0 if record.verdict.decision == "promote" else 1)
+
+
+def _replay(lab: Lab, record: str, as_json: bool) -> None:
+    from lab.replay import replay
+
+    found = replay(lab.ledger, record)
+    render.show(found, as_json)
+    leave(0 if found.same else 1)
 
 
 def _top(profiled: Profiled, top_k: int | None) -> Profiled:

@@ -52,8 +52,7 @@ def show(
 ) -> None:
     """The records, one line each."""
     wanted: dict[str, Any] = {k: v for k, v in (("kind", kind), ("target", target)) if v}
-    found = list(_of(lab, file).ledger.find(**wanted))
-    render.show_lines(found[-last:], as_json)
+    render.show_lines(_of(lab, file).ledger.newest(last, **wanted), as_json)
 
 
 @command(ledger)

@@ -88,23 +88,27 @@ def policy_sha256(policy: Policy) -> str:
 
 def latest_profile(lab: Lab, engine: str) -> Profiled | None:
     """The newest profile of `engine` in the ledger."""
-    found = None
-    for record in lab.ledger.find(kind="profiled"):
-        if isinstance(record, Profiled) and record.engine == engine:
-            found = record
-    return found
+    found: list[Profiled] = lab.ledger.newest(1, kind="profiled", engine=engine)
+    return found[0] if found else None
 
 
-def evidence(lab: Lab, workspace: Workspace, stored: Candidate) -> Evidence:
-    """The records that count for this candidate, harness, target and machine, today."""
+def evidence(
+    lab: Lab, workspace: Workspace, stored: Candidate, lines_read: int | None = None
+) -> Evidence:
+    """The records that count for this candidate, harness, target and machine, today.
+
+    With `lines_read`, no record behind that line counts.
+    """
     from lab import gate as rules
+    from lab.evidence import relevant
     from lab.harness import harness_sha256
     from lab.machine import fingerprint
 
     seal = workspace.seal
     machine = fingerprint(seal.engine)
+    lines = lab.ledger.find_any(*relevant(stored.sha256, seal.target, seal.engine))
     return rules.collect(
-        lab.ledger.read(),
+        (line for line in lines if lines_read is None or line.number <= lines_read),
         candidate_sha256=stored.sha256,
         harness_sha256=harness_sha256(),
         target_sha256=target_folder(seal.target).sha256,

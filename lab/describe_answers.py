@@ -11,6 +11,7 @@ from lab.chain import Report
 from lab.describe import describe, plain, table
 from lab.doctor import Health
 from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
+from lab.replay import Replay
 from lab.tour import TourEnd
 
 
@@ -83,6 +84,18 @@ def _(value: Report) -> list[Any]:
         return [plain(f"{words}; head {value.head.lines}:{value.head.sha256}")]
     found = [[str(problem.line), problem.what] for problem in value.problems]
     return [plain("the chain is BROKEN"), table((">line", "what is wrong"), found)]
+
+
+@describe.register
+def _(value: Replay) -> list[Any]:
+    came = "the same verdict" if value.same else "ANOTHER VERDICT, or other reasons"
+    about = f"line {value.line}, candidate {value.candidate_sha256[:12]}"
+    parts = [plain(f"replayed {value.judged} ({about}): {came}")]
+    parts += [plain(note) for note in value.notes]
+    if value.differences:
+        rows = [[x.what, x.recorded, x.replayed] for x in value.differences]
+        parts.append(table(("what differs", "recorded", "replayed"), rows))
+    return [*parts, *describe(value.verdict)]
 
 
 @describe.register

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from lab.ledger_keys import Wanted
 from lab.records import About, Benched, Measured, Pair, Passed, Tried, Verified
 
 
@@ -42,6 +43,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def ids(self) -> tuple[str, ...]:
         """The ledger ids that a verdict on this evidence rests on."""
         return tuple(record.id for record in self.records)
+
+
+def relevant(candidate_sha256: str, target: str, engine: str) -> tuple[Wanted, ...]:
+    """Which lines of a ledger `collect` may look at for this candidate: it is given no others."""
+    return (
+        Wanted(candidate_sha256=candidate_sha256),
+        Wanted(kind="tried", target=target, engine=engine),
+    )
 
 
 def collect(

@@ -8,7 +8,8 @@
 An append takes a file lock, writes one line and syncs it to disk before it returns; it reads only
 the last two lines, however long the ledger is. A line that a killed process or a full disk left
 torn at the end is moved to its own file by the next append, which records that in a `set_aside`
-line. A failed append leaves the file as it was.
+line. A failed append leaves the file as it was. To find the records of one candidate in a long
+ledger, `lab.ledger_read` asks an index (`lab.ledger_index`).
 
 Never rewrites or deletes an accepted line, and never appends behind an end that does not verify.
 See `lab.chain` for what verification can and cannot find.
@@ -20,13 +21,11 @@ import io
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -34,7 +33,9 @@ from lab import chain, ledger_file
 from lab.chain import Head, Report
 from lab.errors import MachineError, unknown
 from lab.ledger_file import End, machine_errors
-from lab.records import SCHEMA, Line, Machine, Record, SetAside
+from lab.ledger_keys import KINDS, Wanted
+from lab.ledger_read import Reader
+from lab.records import Machine, Record, SetAside
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -44,6 +45,7 @@ class Ledger:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._reader = Reader(self.path)
 
     def append(self, record: AnyRecord) -> AnyRecord:
         """Writes `record` as the next line and returns it with its id, time and link filled in.
@@ -68,42 +70,30 @@ class Ledger:
         A last line without its end (another process may be writing it) is not a record yet. Raises
         `MachineError` naming the line that is damaged, or that a newer version wrote.
         """
-        import jsonlines
+        return self._reader.records()
 
-        reader = jsonlines.Reader(self._accepted(), loads=_decoder().decode)
-        number = 0
-        while True:
-            number += 1
-            try:
-                record: Any = reader.read()
-            except EOFError:
-                return
-            except (jsonlines.InvalidLineError, msgspec.MsgspecError) as error:
-                raise self._unreadable(number, error) from error
-            if record.schema > SCHEMA:
-                raise self._unreadable(number, None)
-            yield record
+    def lines(self) -> Iterator[bytes]:
+        """The bytes of every line that has its end, newline included."""
+        return self._reader.lines()
 
-    def find(
-        self,
-        *,
-        kind: str | None = None,
-        target: str | None = None,
-        engine: str | None = None,
-        candidate_sha256: str | None = None,
-    ) -> Iterator[Any]:
-        """The records that have every given value. Raises `CommandError` for an unknown kind."""
-        kinds = _kinds()
-        if kind is not None and kind not in kinds:
-            raise unknown("kind of record", kind, kinds)
-        wanted = {"target": target, "engine": engine, "candidate_sha256": candidate_sha256}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return (
-            record
-            for record in self.read()
-            if (kind is None or isinstance(record, kinds[kind]))
-            and all(getattr(record, name, None) == value for name, value in given.items())
-        )
+    def find(self, **wanted: str | None) -> Iterator[Any]:
+        """The records that have every given value, of those in `Wanted`, up to the present end.
+
+        Raises `CommandError` for an unknown kind, and `MachineError` as `read` does, for damage
+        among what it has to decode.
+        """
+        return self.find_any(Wanted(**wanted))
+
+    def find_any(self, *wanted: Wanted, indexed: bool = True) -> Iterator[Any]:
+        """The records that are any of `wanted`, each once, in order.
+
+        With `indexed=False` every line of the ledger is looked at.
+        """
+        return self._reader.find(_checked_kinds(wanted), indexed=indexed)
+
+    def newest(self, count: int, **wanted: str | None) -> list[Any]:
+        """The last `count` records that `find` would find."""
+        return self._reader.newest(count, _checked_kinds([Wanted(**wanted)]))
 
     def verify(self, pinned: Head | None = None) -> Report:
         """Checks every link of the chain, and that `pinned` is still part of it."""
@@ -111,11 +101,16 @@ class Ledger:
             return chain.check(lines, pinned)
 
     def head(self) -> Head:
-        """The number of lines and the hash of the last: note it elsewhere, check it later."""
-        number, last = 0, b""
-        for line in self._accepted():
-            number, last = number + 1, line
-        return Head(lines=number, sha256=_link(last))
+        """The number of lines and the hash of the last: note it elsewhere, check it later.
+
+        Reads only the end, and takes the last line's word for its number; `verify` does not.
+        """
+        if not self.path.exists():
+            return Head(lines=0, sha256=chain.GENESIS)
+        with machine_errors(self.path), self.path.open("rb") as file:
+            last = ledger_file.read_end(file.fileno()).last
+        read = chain.envelope(last)
+        return Head(lines=read.number if read else 0, sha256=_link(last))
 
     def export_parquet(self, path: Path) -> int:
         """Writes one row per line to `path` and returns their number; see `lab.export`.
@@ -126,10 +121,10 @@ class Ledger:
 
         try:
             with machine_errors(path):
-                return write_parquet(self._accepted(), path)
+                return write_parquet(self.lines(), path)
         except msgspec.MsgspecError as error:
             raise MachineError(
-                f"{self.path} holds a line that is no record: {error}", self._verify_hint
+                f"{self.path} holds a line that is no record: {error}", self._reader.verify_hint
             ) from error
 
     @contextmanager
@@ -148,36 +143,15 @@ class Ledger:
                 size = os.fstat(file.fileno()).st_size  # read-only: no lock, and no writer either
             yield ledger_file.first_bytes(file, size)
 
-    def _accepted(self) -> Iterator[bytes]:
-        """The lines that have an end; only the last can lack it."""
-        if self.path.exists():
-            with machine_errors(self.path), self.path.open("rb") as file:
-                yield from (line for line in file if line.endswith(b"\n"))
-
-    def _unreadable(self, number: int, error: Exception | None) -> MachineError:
-        line = next(islice(self._accepted(), number - 1, None), b"")
-        envelope = chain.envelope(line)
-        if envelope and (envelope.schema > SCHEMA or envelope.kind not in _kinds()):
-            return MachineError(
-                f"{self.path}, line {number}: kind '{envelope.kind}' of schema {envelope.schema} "
-                f"is unknown here (this version reads schema {SCHEMA})",
-                "It was written by a newer kernel-lab: update this one.",
-            )
-        what = error.__cause__ or error if error else ""
-        return MachineError(f"{self.path}, line {number} is no record: {what}", self._verify_hint)
-
-    @property
-    def _verify_hint(self) -> str:
-        return f"Look for the damage: kernel-lab ledger verify --ledger {self.path}"
-
     def _checked(self, end: End) -> End:
         """`end`, if its last line is a record that chains to the one before."""
         if end.last:
-            read = chain.envelope(end.last)
-            if read is None or read.previous_sha256 != _link(end.before_last):
+            read, before = chain.envelope(end.last), chain.envelope(end.before_last)
+            follows = (before.number if before else 0) + 1, _link(end.before_last)
+            if read is None or (read.number, read.previous_sha256) != follows:
                 raise MachineError(
                     f"the end of {self.path} does not verify, so nothing is appended to it",
-                    f"{self._verify_hint}. To start anew, move the file away.",
+                    f"{self._reader.verify_hint}. To start anew, move the file away.",
                 )
         return end
 
@@ -205,6 +179,7 @@ def _write(file: int, end: End, record: AnyRecord) -> AnyRecord:
     last = chain.envelope(end.last)
     filled = msgspec.structs.replace(
         record,
+        number=last.number + 1 if last else 1,
         id=new_id(last.id if last else ""),
         time_utc=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         previous_sha256=_link(end.last),
@@ -219,15 +194,11 @@ def _link(line: bytes) -> str:
     return chain.line_sha256(line) if line else chain.GENESIS
 
 
-@cache
-def _kinds() -> dict[str, type[Record]]:
-    """Every type of record by its `kind`."""
-    return {str(found.__struct_config__.tag): found for found in get_args(Line)}
-
-
-@cache
-def _decoder() -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(Line)
+def _checked_kinds(wanted: Sequence[Wanted]) -> Sequence[Wanted]:
+    for one in wanted:
+        if one.kind is not None and one.kind not in KINDS:
+            raise unknown("kind of record", one.kind, KINDS)
+    return wanted
 
 
 def _encode(record: AnyRecord) -> tuple[bytes, AnyRecord]:

@@ -10,7 +10,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -114,8 +114,9 @@ def write_line(file: int, end: End, line: bytes) -> None:
         os.ftruncate(file, end.offset + len(line))
         os.fsync(file)
     except OSError:
-        _write_all(file, end.torn, end.offset)
-        os.ftruncate(file, end.offset + len(end.torn))
+        with suppress(OSError):  # the first refusal is what to tell; a torn line is what stays
+            _write_all(file, end.torn, end.offset)
+            os.ftruncate(file, end.offset + len(end.torn))
         raise
 
 

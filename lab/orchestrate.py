@@ -227,7 +227,7 @@ def status(lab: Lab) -> Status:
     return Status(
         engine=lab.engine,
         hardware=hardware,
-        records=sum(1 for _ in lab.ledger.read()),
+        records=lab.ledger.head().lines,
         targets=tuple(sorted(found, key=lambda s: -(s.share or 0))),
     )
 

@@ -201,9 +201,11 @@ class Broken(_Outcome, frozen=True, kw_only=True, tag="broken"):
 
 
 class Record(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
-    """What every line has. `id`, `time_utc` and `previous_sha256` are filled in by the ledger."""
+    """What every line has. All but `machine` is filled in by the ledger."""
 
     machine: Machine
+    number: int = 0
+    """Its place in the ledger, from 1."""
     id: str = ""
     time_utc: str = ""
     previous_sha256: str = ""
@@ -299,11 +301,22 @@ class Verdict(_Frozen, frozen=True, kw_only=True):
 
 
 class Judged(About, frozen=True, kw_only=True, tag="judged"):
-    """Stage 6: the verdict, the policy, and the ids of the records that it rests on."""
+    """Stage 6: the verdict, and all that it takes to reach it again from the ledger alone.
+
+    See `lab.replay`. `evidence` are the ids of the records that the verdict rests on.
+    """
 
     verdict: Verdict
     policy: dict[str, float | int | str | bool]
     evidence: tuple[str, ...]
+    lines_read: int
+    """The ledger had this many lines when its evidence was collected; later ones do not count."""
+    incumbent_sha256: str
+    """What the trainer would have run on that day; other comparisons do not count."""
+    handle: str
+    """What commands call the workspace: the reasons name it."""
+    rules_sha256: str
+    """Hash of the code that judged."""
 
 
 class Promoted(About, frozen=True, kw_only=True, tag="promoted"):

@@ -273,14 +273,20 @@ def _require_verified(lab: Lab, workspace: Workspace, stored: Candidate, stage: 
 def gate(lab: Lab, workspace: Workspace) -> Judged:
     """Stage 6: the verdict on the ledger's evidence for this very candidate on this machine."""
     from lab import gate as rules
+    from lab.replay import rules_sha256
 
     folder, stored = subject(lab, workspace)
     policy = rules.Policy()
-    found = evidence(lab, workspace, stored)
+    lines_read = lab.ledger.head().lines
+    found = evidence(lab, workspace, stored, lines_read)
     record = Judged(
         **about(workspace, folder, stored),
         verdict=rules.judge(found, policy),
         policy=msgspec.to_builtins(policy),
         evidence=found.ids,
+        lines_read=lines_read,
+        incumbent_sha256=incumbent_sha256(lab, workspace.seal),
+        handle=found.workspace,
+        rules_sha256=rules_sha256(),
     )
     return lab.ledger.append(record)

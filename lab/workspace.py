@@ -27,6 +27,7 @@ from lab.errors import CandidateError, CommandError
 
 if TYPE_CHECKING:
     from lab.ledger import Ledger
+    from lab.records import Opened
 
 SEALED = "workspace.json"
 MAXIMUM_CANDIDATE_BYTES = 1 << 20
@@ -105,7 +106,7 @@ def create(folder: Path, seal: Seal, candidate: str, task: str) -> tuple[Workspa
 
 def load(folder: Path, ledger: Ledger) -> Workspace:
     """Reads a workspace and checks its seal against the ledger. Raises `CommandError`."""
-    from lab.records import Opened
+    from lab.ledger_keys import Wanted
 
     path = folder / SEALED
     if not path.is_file():
@@ -118,10 +119,13 @@ def load(folder: Path, ledger: Ledger) -> Workspace:
         seal = msgspec.json.decode(data, type=Seal)
     except msgspec.MsgspecError as error:
         raise _broken_seal(path, str(error)) from error
-    opened = [r for r in ledger.find(kind="opened") if isinstance(r, Opened)]
+    names = {seal.name, folder.name}
+    opened: list[Opened] = list(
+        ledger.find_any(*(Wanted(kind="opened", workspace=name) for name in names))
+    )
     if any(r.seal_sha256 == found for r in opened):
         return Workspace(folder, seal)
-    if any(r.workspace in (seal.name, folder.name) for r in opened):
+    if opened:
         raise _broken_seal(path, "its hash is not the one in the ledger")
     raise CommandError(
         f"workspace '{seal.name}' was not opened in this ledger ({ledger.path})",

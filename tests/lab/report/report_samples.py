@@ -123,6 +123,10 @@ class Ledger:
             verdict=gate.judge(evidence),
             policy=msgspec.to_builtins(Policy()),
             evidence=evidence.ids,
+            lines_read=len(self.lines),
+            incumbent_sha256=sha("incumbent"),
+            handle=about["workspace"],
+            rules_sha256=sha("rules"),
         )
 
 
