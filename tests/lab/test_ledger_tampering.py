@@ -102,6 +102,20 @@ def test_a_copy_in_place_of_a_removed_line_is_one_finding(tmp_path: Path) -> Non
     assert "line 3 was removed" in report.problems[1].what
 
 
+def test_a_line_of_another_ledger_is_found_where_it_was_put(tmp_path: Path) -> None:
+    """A fine result from another machine, pasted in."""
+    lines = lines_of(filled(tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    foreign = lines_of(filled(other, 5))
+    for number, line in enumerate(foreign):
+        copy = Ledger(tmp_path / "mixed.jsonl")
+        copy.path.write_bytes(b"".join([*lines[:2], line, *lines[2:]]))
+        found = {problem.line: problem.what for problem in copy.verify().problems}
+        assert "written after line 2, but follows line 3" in found[4], number
+        assert 2 in found or 3 in found
+
+
 @pytest.mark.parametrize("forged", [{"number": 7}, {"number": 3}, {"previous_sha256": GENESIS}])
 def test_an_edit_of_what_links_a_line_is_found(tmp_path: Path, forged: dict[str, object]) -> None:
     """The chain's own fields are no better protected by being its own."""
