@@ -205,7 +205,10 @@ def _(value: r.Tried) -> list[Any]:
 
 @describe.register
 def _(value: r.Judged) -> list[Any]:
-    return [plain(f"verdict on {value.candidate_sha256[:12]}, record {value.id}"), *describe(value.verdict)]
+    return [
+        plain(f"verdict on {value.candidate_sha256[:12]}, record {value.id}"),
+        *describe(value.verdict),
+    ]
 
 
 @describe.register

@@ -133,7 +133,7 @@ class Ledger:
         if not self.path.exists():
             yield iter(())
             return
-        with self.path.open("rb") as file:
+        with self.path.open("rb", buffering=ledger_file.SCAN_BYTES) as file:
             try:
                 with ledger_file.locked(self.path):  # or a line half-written would look torn
                     size = os.fstat(file.fileno()).st_size

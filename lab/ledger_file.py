@@ -21,6 +21,8 @@ from lab.errors import MachineError
 LOCK_TIMEOUT_S = 60.0
 """An append takes milliseconds; who waits this long waits for a process that hangs."""
 _BLOCK = 1 << 16
+SCAN_BYTES = 1 << 18
+"""Buffer for reading all of a ledger; with Python's own a million lines take 2 s longer."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 

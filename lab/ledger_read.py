@@ -33,7 +33,7 @@ class Reader:
 
     def lines(self) -> Iterator[bytes]:
         """The lines that have an end; only the last can lack it."""
-        with self._opened() as file:
+        with self._opened(ledger_file.SCAN_BYTES) as file:
             yield from (line for line in file or () if line.endswith(b"\n"))
 
     def records(self) -> Iterator[Any]:
@@ -85,11 +85,11 @@ class Reader:
         return f"Look for the damage: kernel-lab ledger verify --ledger {self.path}"
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO | None]:
+    def _opened(self, buffering: int = -1) -> Iterator[BinaryIO | None]:
         if not self.path.exists():
             yield None
             return
-        with machine_errors(self.path), self.path.open("rb") as file:
+        with machine_errors(self.path), self.path.open("rb", buffering=buffering) as file:
             yield file
 
     def _decoded(self, line: bytes, start: int) -> Any:

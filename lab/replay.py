@@ -29,7 +29,11 @@ from lab.ledger_keys import Wanted
 from lab.records import Judged, Promoted, Verdict
 
 _FOLDER = Path(__file__).resolve().parent
-_BESIDE = ("evidence.py", "policy.py", "stats.py")
+RULES = (
+    *sorted(_FOLDER.glob("gate*.py")),
+    *(_FOLDER / name for name in ("evidence.py", "policy.py", "stats.py")),
+)
+"""The files that collect evidence and judge it."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +58,9 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rules_sha256() -> str:
-    """Hash over the names and contents of the files that collect evidence and judge it."""
+    """Hash over names and contents of `RULES`."""
     digest = hashlib.sha256()
-    for path in (*sorted(_FOLDER.glob("gate*.py")), *(_FOLDER / name for name in _BESIDE)):
+    for path in RULES:
         data = path.read_bytes()
         digest.update(f"{path.name}\0{len(data)}\0".encode())
         digest.update(data)

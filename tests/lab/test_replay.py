@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sqlite3
 import subprocess
@@ -162,6 +163,25 @@ def test_other_rules_are_told_and_not_called_tampering(tmp_path: Path) -> None:
     assert found.same
     assert "the rules changed since: it was judged by 999999999999" in found.notes[0]
     assert "git commit f00df00df00d, changed" in found.notes[0]
+
+
+def test_every_file_that_judges_is_part_of_the_rules() -> None:
+    """A change in a file that is left out would make an honest verdict look forged."""
+    files = {path.name for path in replay.RULES}
+    needed, seen = ["gate"], set()
+    while needed:
+        name = needed.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        text = (ROOT / "lab" / f"{name}.py").read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module == "lab":
+                needed += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("lab."):
+                needed.append(str(node.module).removeprefix("lab."))
+    judging_nothing = {"records", "ledger_keys"}  # types, and where to look
+    assert {f"{name}.py" for name in seen - judging_nothing} <= files
 
 
 def test_a_broken_chain_is_not_replayed(tmp_path: Path) -> None:
