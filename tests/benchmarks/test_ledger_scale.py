@@ -43,6 +43,7 @@ from lab.ledger import Ledger  # noqa: E402
 from lab.ledger_index import Index  # noqa: E402
 from lab.ledger_keys import Wanted  # noqa: E402
 from lab.records import Failed, Judged, Passed, Reason, Verdict  # noqa: E402
+from lab.replay import replay  # noqa: E402
 
 TARGETS = ("rmsnorm", "rope_qk_norm", "relu_squared", "softcap_cross_entropy", "muon")
 LINES = int(os.environ.get("KERNEL_LAB_LEDGER_LINES", "1000000"))
@@ -160,6 +161,14 @@ def test_verifying(benchmark: BenchmarkFixture, large: Ledger, enabled: bool) ->
     benchmark.extra_info |= {"lines": report.lines, "bytes": large.path.stat().st_size}
     if enabled:
         assert benchmark.stats["max"] < VERIFY_S
+
+
+def test_replaying_a_verdict(benchmark: BenchmarkFixture, large: Ledger) -> None:
+    """The whole ledger, twice: its chain, then every record. A promotion waits for this."""
+    (judged,) = large.newest(1, kind="judged")
+    found = benchmark.pedantic(replay, args=(large, judged.id), rounds=1)
+    assert found.line == judged.number
+    assert not found.same  # the benchmark's verdicts are made up
 
 
 def test_making_the_index(benchmark: BenchmarkFixture, large: Ledger) -> None:
