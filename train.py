@@ -26,6 +26,7 @@ from trainer.errors import UsageError
 from trainer.hardware import ENGINES
 from trainer.ops import REGISTRY
 from trainer.output import Output
+from trainer.recording import Plan, read_plan
 from trainer.run import Settings, run
 from trainer.schedule import DEFAULT_SECONDS, Budget, SecondsBudget, StepBudget
 
@@ -119,6 +120,7 @@ def _type(one: Field[Any]) -> type:
 @click.option("--compile/--no-compile", "compile_model", default=None, help="Use torch.compile.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 @click.option("--heartbeat", type=int, help="File descriptor to report every step on.")
+@click.option("--record", type=int, help="File descriptor with a plan of op calls to record.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write a profiler trace; no result.")
 @click.option("--trace-steps", type=int, default=3, show_default=True, help="Steps to trace.")
 @config_options
@@ -133,6 +135,7 @@ def command(as_json: bool, **flags: Any) -> int:
 
 def settings_from(flags: dict[str, Any]) -> Settings:
     """The run's settings from knobs and flags. Raises `UsageError`."""
+    plan = None if flags["record"] is None else read_plan(flags["record"])
     return Settings(
         config=_config(flags),
         preset=flags["preset_name"] or PRESET,
@@ -144,10 +147,11 @@ def settings_from(flags: dict[str, Any]) -> Settings:
         evaluation=_evaluation(flags),
         checkpoint=_checkpoint(flags),
         resume=flags["resume"],
-        compile_model=_compile(flags),
+        compile_model=_compile(flags, plan),
         heartbeat=flags["heartbeat"],
         trace=flags["trace"],
         trace_steps=flags["trace_steps"],
+        record=plan,
     )
 
 
@@ -203,11 +207,12 @@ def results_folder() -> Path:
     return Path(os.environ.get("KERNEL_LAB_RESULTS") or ROOT / "results")
 
 
-def _compile(flags: dict[str, Any]) -> bool | None:
-    if not flags["trace"]:
+def _compile(flags: dict[str, Any], plan: Plan | None) -> bool | None:
+    if not (flags["trace"] or plan):
         return flags["compile_model"]
     if flags["compile_model"]:
-        raise UsageError("--trace cannot see into a compiled model", "Leave out --compile.")
+        flag = "--trace" if flags["trace"] else "--record"
+        raise UsageError(f"{flag} cannot see into a compiled model", "Leave out --compile.")
     return False
 
 

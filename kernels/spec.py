@@ -138,6 +138,9 @@ class Target:
     cost: Callable[[Dims, int], Cost]
     scalars: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    independent: str = ""
+    """A dim along which the op works on each part by itself: results for some parts depend on those
+    parts of the inputs alone. Recordings of large calls keep only some of them. Empty: none."""
 
     @property
     def differentiable(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from trainer.interrupt import Interrupt
 from trainer.loop import Engine, Heartbeat, Position, train, warm_up
 from trainer.ops import REGISTRY, resolve
 from trainer.output import Output
+from trainer.recording import Plan, Recorder
 from trainer.report import Report
 from trainer.schedule import Budget, SecondsBudget, budget_from_json
 from trainer.threads import share_cores
@@ -52,6 +53,7 @@ class Settings:
     heartbeat: int | None = None
     trace: Path | None = None
     trace_steps: int = 3
+    record: Plan | None = None
 
 
 class Session:
@@ -87,11 +89,12 @@ class Session:
         """Makes the engine: memory is taken and compilers are looked for from here on."""
         # torch is imported only now that everything cheap has been checked
         from trainer.engines.torch.engine import TorchEngine
+        from trainer.engines.torch.recording import take
 
         name, vocab, settings = self.choice.value, self.prepared.vocab, self.settings
-        self.engine: Engine = TorchEngine(
-            name, self.config, vocab, self.ops, settings.compile_model
-        )
+        self.recorder = Recorder(settings.record, take) if settings.record else None
+        ops = self.recorder.wrap(self.ops) if self.recorder else self.ops
+        self.engine: Engine = TorchEngine(name, self.config, vocab, ops, settings.compile_model)
         if settings.resume is not None:
             self.engine.load(settings.resume)
 
@@ -123,7 +126,7 @@ class Session:
         if self.budget.is_spent(self.position.step, self.position.seconds):
             output.say("the budget of this checkpoint is spent: give more --steps or --time-budget")
         self.position = train(
-            self.engine,
+            self.recorder.watch(self.engine) if self.recorder else self.engine,
             self.stream,
             self.config,
             self.budget,
@@ -134,6 +137,22 @@ class Session:
         )
         output.end_line()
         return tuple(step_ms)
+
+    def save_recording(self) -> None:
+        """Writes what was recorded, if anything was to be."""
+        from trainer.engines.torch.recording import write
+
+        if self.recorder:
+            about = {
+                "preset": self.settings.preset,
+                "engine": self.choice.value,
+                "vocab": self.prepared.vocab,
+                "data_sha256": self.prepared.data_sha256,
+                "tokenizer_sha256": self.prepared.tokenizer_sha256,
+                "steps": self.position.step,
+                "ops": {name: op.sha256 for name, op in self.ops.items()},
+            }
+            self.recorder.save(write, about)
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint from which the run goes on as if it had never stopped."""
@@ -203,6 +222,7 @@ def run(settings: Settings, output: Output) -> Report | None:
             return None
         with Interrupt() as interrupt:
             step_ms = session.train(output, interrupt)
+            session.save_recording()
             if settings.checkpoint is not None:
                 session.save(settings.checkpoint)
                 output.say(f"checkpoint: {settings.checkpoint}")

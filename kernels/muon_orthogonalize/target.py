@@ -73,4 +73,5 @@ TARGET = Target(
         _case("eps_decides", 2, 40, 40, scale=1e-8),
     ),
     cost=cost,
+    independent="count",
 )

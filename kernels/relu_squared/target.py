@@ -43,4 +43,5 @@ TARGET = Target(
         _case("tiny_gradients", 2, 33, 160, gradient_scale=1e-8),
     ),
     cost=cost,
+    independent="batch",
 )

@@ -90,4 +90,5 @@ TARGET = Target(
         _case("tiny_gradients", 2, 33, 2, 64, gradient_scale=1e-8),
     ),
     cost=cost,
+    independent="batch",
 )

@@ -74,4 +74,5 @@ TARGET = Target(
         _case("tiny_gradients", 33, 257, gradient_scale=1e-8),
     ),
     cost=cost,
+    independent="tokens",
 )

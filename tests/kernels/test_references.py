@@ -40,6 +40,26 @@ def test_finite_in_float64_and_quick(name: str, case: Case, dtype: torch.dtype) 
         assert bool(tensor.isfinite().all())
 
 
+@pytest.mark.parametrize("name", calls.FOLDERS)
+def test_parts_along_the_independent_dim_do_not_know_of_each_other(name: str) -> None:
+    """Recordings of training are cut along it: outputs and gradients must be those of the whole."""
+    folder = calls.FOLDERS[name]
+    target = folder.target
+    case = next(c for c in target.cases(calls.SHAPE) if c.dims[target.independent] > 1)
+    content = calls.draw(folder, case, torch.float64)
+    shapes = [i.shape for i in target.inputs] + [o.shape for o in target.outputs]
+    given = [
+        tensor.narrow(shape.index(target.independent), 1, 1)
+        if target.independent in shape
+        else tensor
+        for tensor, shape in zip((*content.inputs, *content.incoming), shapes, strict=True)
+    ]
+    count = len(target.inputs)
+    part = calls.oracle(folder, calls.Content(tuple(given[:count]), tuple(given[count:])))
+    for found, whole in zip(part.values(), calls.oracle(folder, content).values(), strict=True):
+        torch.testing.assert_close(found, whole.narrow(0, 1, 1))
+
+
 def test_rmsnorm_makes_rows_of_size_one() -> None:
     """Whatever the rows' sizes were, as long as eps is small against them."""
     x = torch.randn(3, 5, 64, dtype=torch.float64) * torch.logspace(-1, 3, 5)[:, None]

@@ -1,0 +1,80 @@
+"""How the torch engine records a call for `trainer.recording`: copies, aliases and tensor hooks.
+
+    result = take(record, function, arguments)
+    write(Path("rmsnorm.safetensors"), records, about)
+
+Copies keep the order of the axes in memory (a transposed gradient stays transposed); gaps between
+elements are lost. Tensors are called `0.input.x`, `0.output.y`, `0.incoming.y` (the gradient that
+training brought for y) and `0.gradient.x` (what the op made of it), numbered by record; the file's
+metadata has one entry, `recording`, which is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainer.errors import DataError, EngineError
+from trainer.recording import FORMAT, Record
+
+
+def take(record: Record, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Calls the function and keeps what crosses the seam. See `trainer.recording.Take`."""
+    target = record.target
+    tensors: Sequence[Tensor] = arguments[: len(target.inputs)]
+    record.scalars = tuple(float(value) for value in arguments[len(target.inputs) :])
+    itemsize = max(t.element_size() for t in tensors if t.is_floating_point())
+    record.cut([t.shape for t in tensors], itemsize)
+    given = []
+    for one, tensor in zip(target.inputs, tensors, strict=True):
+        _keep(record, f"input.{one.name}", one.shape, tensor)
+        if one.differentiable and tensor.requires_grad:
+            tensor = tensor.view_as(tensor)
+            _await(record, f"gradient.{one.name}", one.shape, tensor)
+        given.append(tensor)
+    result = function(*given, *arguments[len(target.inputs) :])
+    outputs = result if isinstance(result, (tuple, list)) else (result,)
+    if len(outputs) != len(target.outputs) or not all(isinstance(o, Tensor) for o in outputs):
+        raise EngineError("a recorded op returned something else than its target's outputs")
+    for output, tensor in zip(target.outputs, outputs, strict=True):
+        _keep(record, f"output.{output.name}", output.shape, tensor)
+        if tensor.requires_grad:
+            _await(record, f"incoming.{output.name}", output.shape, tensor)
+    return result
+
+
+def write(path: Path, records: Sequence[Record], about: dict[str, Any]) -> None:
+    """One file with all records of an op. Raises `DataError` if it cannot be written."""
+    tensors, calls = {}, []
+    for number, record in enumerate(records):
+        calls.append(record.about({name: t.stride() for name, t in record.tensors.items()}))
+        for name, tensor in record.tensors.items():
+            tensors[f"{number}.{name}"] = tensor.cpu().contiguous()
+    metadata = {"recording": json.dumps({"format": FORMAT, **about, "calls": calls})}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, metadata)
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"the recording {path} cannot be written: {error}", "Name another folder in the plan."
+        ) from error
+
+
+def _keep(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> None:
+    axis = record.axis(shape)
+    if axis is not None:
+        tensor = tensor.narrow(axis, record.start, record.count)
+    record.tensors[name] = tensor.detach().clone()
+    record.awaited.discard(name)
+
+
+def _await(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> None:
+    record.awaited.add(name)
+    tensor.register_hook(partial(_keep, record, name, shape))
