@@ -7,7 +7,9 @@ process says about itself decides:
 - step time is the judge's clock between two heartbeats, over a fixed number of steps;
 - one extra candidate run of a single step audits it: what the whole process took longer must
   account for the steps, or the heartbeats lied;
-- val_bpb is computed by a clean process, with the incumbent ops, from the saved checkpoint.
+- val_bpb is computed by a clean process, with the incumbent ops, from the saved checkpoint;
+- a run that is not timed records calls of the op at secret steps, and the judge checks what the
+  candidate made of them (`lab.inside`).
 
 What the run says of its ops is only checked for mistakes: the op under test must have the
 candidate's hash. Both arms run in the sandbox, without network and without a view of the ledger.
@@ -31,9 +33,10 @@ from typing import Literal
 
 from lab.arm import ArmFailed, Run, Settings, Task, train
 from lab.errors import CommandError, MachineError
+from lab.inside import BehavesDifferently, inspect
 from lab.places import ROOT
 from lab.progress import Progress, silent
-from lab.records import Arm, Broken, Compared, Pair
+from lab.records import Arm, Broken, Compared, Pair, TensorCheck
 
 AUDIT_MARGIN = 1.25
 """Whole-process time may exceed the heartbeats' by this factor, and by AUDIT_SLACK_S."""
@@ -45,7 +48,9 @@ class _Stopped(Exception):
     """The comparison cannot go on, through the candidate's doing."""
 
     def __init__(
-        self, reason: Literal["arm_failed", "wrong_op", "clock_mismatch"], detail: str
+        self,
+        reason: Literal["arm_failed", "wrong_op", "clock_mismatch", "behaves_differently"],
+        detail: str,
     ) -> None:
         super().__init__(detail)
         self.reason = reason
@@ -77,10 +82,12 @@ def compare(
     """
     trained: list[_Trained] = []
     stopped: _Stopped | None = None
+    inside: Sequence[TensorCheck] = ()
     label, total = f"A/B of {task.op}", 2 * (pairs - len(done)) + 2
     with tempfile.TemporaryDirectory(prefix="kernel-lab-ab-") as name:
         scratch = Path(name)
         try:
+            inside = _inspected(task, settings, scratch)
             for index in range(len(done), pairs):
                 progress(label, 2 * len(trained), total)
                 trained.append(_pair(task, settings, index, scratch))
@@ -93,10 +100,12 @@ def compare(
     progress(label, total, total)
     if stopped:
         return Broken(reason=stopped.reason, detail=stopped.detail, pairs=finished)
-    return summarize(settings, finished)
+    return summarize(settings, finished, inside)
 
 
-def summarize(settings: Settings, pairs: Sequence[Pair]) -> Compared:
+def summarize(
+    settings: Settings, pairs: Sequence[Pair], inside: Sequence[TensorCheck] = ()
+) -> Compared:
     """The intervals of what was measured, recomputed from the raw pairs."""
     from lab.stats import difference_interval, ratio_interval
 
@@ -110,7 +119,18 @@ def summarize(settings: Settings, pairs: Sequence[Pair]) -> Compared:
             [p.incumbent.step_ms for p in pairs], [p.candidate.step_ms for p in pairs]
         ),
         val_bpb=difference_interval([p.candidate.val_bpb - p.incumbent.val_bpb for p in pairs]),
+        inside=tuple(inside),
     )
+
+
+def _inspected(task: Task, settings: Settings, scratch: Path) -> Sequence[TensorCheck]:
+    """What the candidate computes inside the trainer, in an untimed run of its own."""
+    try:
+        return inspect(task, settings, scratch)
+    except BehavesDifferently as different:
+        raise _Stopped("behaves_differently", str(different)) from different
+    except ArmFailed as failure:
+        raise _Stopped("arm_failed", f"the run that records its calls: {failure}") from failure
 
 
 def _pair(task: Task, settings: Settings, index: int, scratch: Path) -> _Trained:

@@ -12,13 +12,15 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.harness import sandbox
 from lab.places import ROOT
 from trainer.files import cache_folder
+from trainer.recording import Plan
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,35 @@ class Run:
 
 
 def train(
-    task: Task, settings: Settings, folder: Path, seed: int, steps: int, candidate: bool
+    task: Task,
+    settings: Settings,
+    folder: Path,
+    seed: int,
+    steps: int,
+    candidate: bool,
+    plan: Plan | None = None,
 ) -> Run:
-    """Trains `steps` steps from `seed`; with `candidate`, that op is forced. Raises `ArmFailed`."""
+    """Trains `steps` steps from `seed`; with `candidate`, that op is forced. Raises `ArmFailed`.
+
+    `plan` has calls recorded. Every run is handed one, if only an empty one: its command line does
+    not tell whether it records.
+    """
     folder.mkdir()
     receive, send = os.pipe()
     beats: list[tuple[str, float]] = []
     listener = threading.Thread(target=_listen, args=(receive, beats), daemon=True)
     started = time.perf_counter()
-    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+    with (
+        (folder / "stdout").open("wb") as stdout,
+        (folder / "stderr").open("wb") as stderr,
+        handed_over(plan) as record,
+    ):
+        argv = _command(task, settings, folder, seed, steps, candidate, send)
         process = sandbox.launch(
-            _command(task, settings, folder, seed, steps, candidate, send),
+            [*argv, "--record", str(record)],
             scratch=folder,
             limits=sandbox.Limits(wall_s=settings.limit_s),
-            pass_fds=(send,),
+            pass_fds=(send, record),
             hide=settings.hide,
             readable=_readable(settings),
             env={"KERNEL_LAB_CACHE": str(cache_folder())},
@@ -100,6 +117,18 @@ def train(
         tail = (folder / "stderr").read_text(errors="replace").strip().splitlines()[-4:]
         raise ArmFailed(f"exit code {process.returncode}: {' | '.join(tail)}"[:800])
     return Run(folder, ended - started, _step_ms(beats, steps), _ops(folder / "stdout"))
+
+
+@contextmanager
+def handed_over(plan: Plan | None) -> Iterator[int]:
+    """A descriptor from which a training process reads its plan; nothing stands in it for None."""
+    receive, send = os.pipe()
+    try:
+        os.write(send, plan.as_json().encode() if plan else b"")
+        os.close(send)
+        yield receive
+    finally:
+        os.close(receive)
 
 
 def _command(

@@ -174,13 +174,15 @@ def orchestrate(
 
 @command(cli)
 @click.argument("workspace")
-def verify(lab: Lab, workspace: str, as_json: bool) -> None:
+@click.option("--no-recording", is_flag=True, help="Leave out the calls recorded in training.")
+def verify(lab: Lab, workspace: str, no_recording: bool, as_json: bool) -> None:
     """Is the candidate correct, with every gradient?"""
     from lab import stages
     from lab.records import Failed
 
     with render.progress() as progress:
-        record = stages.verify(lab, lab.workspace(workspace), progress)
+        space = lab.workspace(workspace)
+        record = stages.verify(lab, space, progress, recorded=not no_recording)
     render.show(record, as_json)
     leave(1 if isinstance(record.outcome, Failed) else 0)
 

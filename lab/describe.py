@@ -121,6 +121,7 @@ def _(value: r.Verified) -> list[Any]:
             f"verify: passed, {cases} cases, {len(outcome.checks)} tensors; candidate "
             f"{value.candidate_sha256[:12]}, sandbox {value.isolation}"
             + ("" if outcome.deterministic else "; not deterministic")
+            + ("" if outcome.recording else "; no calls recorded in training among them")
         ),
         table(
             ("tensor", "type", "worst case", ">error", ">allowed", ">incumbent's", ">of allowed"),

@@ -14,7 +14,7 @@ from lab.records import Failed, Measured, Quarantined
 
 
 def verified(evidence: Evidence, policy: Policy) -> Finding:
-    """Every checked tensor was within its bounds, at the demanded tier."""
+    """Every checked tensor was within its bounds, at the demanded tier, recorded calls included."""
     record = evidence.verified
     if record is None:
         return Finding("open", f"not verified on this machine; {then_run('verify', evidence)}")
@@ -32,6 +32,9 @@ def verified(evidence: Evidence, policy: Policy) -> Finding:
     what = f"{len(record.outcome.checks)} tensors within bounds at tier '{record.tier}'"
     if not record.outcome.checks or record.tier != policy.tier:
         return Finding("open", f"{what}, '{policy.tier}' is needed; {then_run('verify', evidence)}")
+    if not record.outcome.recording:
+        missing = "none of a call that training recorded"
+        return Finding("open", f"{what}, but {missing}; {then_run('verify', evidence)}")
     return Finding("holds", what)
 
 

@@ -3,6 +3,7 @@
     results/ledger.jsonl      every record (append-only; the only thing that cannot be rebuilt)
     results/workspaces/       one folder per workspace
     results/candidates/       every candidate ever judged, by sha256, as it was when it was judged
+    results/recordings/       calls of ops as training made them; made again when they are missing
     results/profiles/         profiles as JSON
     results/report/           report.html, progress.png, results.tsv
 
@@ -36,6 +37,11 @@ class Places:
     def candidates(self) -> Path:
         """The content-addressed store of judged candidates."""
         return self.results / "candidates"
+
+    @property
+    def recordings(self) -> Path:
+        """Recorded calls of training runs, by what they depend on. No worker sees them."""
+        return self.results / "recordings"
 
     @property
     def profiles(self) -> Path:

@@ -102,6 +102,9 @@ class Passed(_Outcome, frozen=True, kw_only=True, tag="passed"):
 
     checks: tuple[TensorCheck, ...]
     deterministic: bool = True
+    recording: str = ""
+    """sha256 of the calls recorded in training that were checked too (the cases `recorded_step_N`);
+    empty if there were none."""
 
 
 class Failed(_Outcome, frozen=True, kw_only=True, tag="failed"):
@@ -187,12 +190,14 @@ class Compared(_Outcome, frozen=True, kw_only=True, tag="compared"):
     pairs: tuple[Pair, ...]
     speedup: Interval
     val_bpb: Interval
+    inside: tuple[TensorCheck, ...] = ()
+    """What the candidate computed inside a training run, at secret steps, against the oracle."""
 
 
 class Broken(_Outcome, frozen=True, kw_only=True, tag="broken"):
     """The A/B could not be completed: an arm failed, or did not run the op that it should have."""
 
-    reason: Literal["arm_failed", "wrong_op", "diverged", "clock_mismatch"]
+    reason: Literal["arm_failed", "wrong_op", "diverged", "clock_mismatch", "behaves_differently"]
     detail: str
     pairs: tuple[Pair, ...] = ()
 

@@ -130,14 +130,25 @@ def profile(
     return record
 
 
-def verify(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Verified:
-    """Stage 3: is the candidate correct, in every case, type and gradient?"""
-    from lab import harness
+def verify(
+    lab: Lab, workspace: Workspace, progress: Progress = silent, *, recorded: bool = True
+) -> Verified:
+    """Stage 3: is the candidate correct, in every case, type and gradient?
+
+    With `recorded`, also on calls that a training run recorded; without, the gate holds.
+    """
+    from lab import harness, recordings
 
     folder, stored = subject(lab, workspace)
     seal = workspace.seal
     outcome = harness.verify(
-        stored.path, folder, cases_of(seal), engine=seal.engine, progress=progress
+        stored.path,
+        folder,
+        cases_of(seal),
+        engine=seal.engine,
+        recording=recordings.provide(lab, seal, progress) if recorded else None,
+        settings=harness.VerifySettings(hide=(lab.places.results,)),
+        progress=progress,
     )
     record = Verified(
         **about(workspace, folder, stored),

@@ -6,8 +6,8 @@
     recorder.save(write, about)                 # one file per op
 
 A plan names calls by step and chance, not by number: which call of the step it is follows from how
-many there were in the step before. Warm-up and evaluation are never recorded. A recorded call gets
-aliases of its inputs, so that the gradients that come back for them are those of this call alone.
+many there were in the step before. Warm-up and evaluation are never recorded. Of a recorded call's
+tensors aliases are handed on, so that the gradients that come back are those of this call alone.
 The plan arrives through a file descriptor, so that no command line tells a run that records from
 one that does not. Knows no framework, judges nothing.
 """

@@ -28,8 +28,10 @@ from lab.records import TensorCheck
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
 
     from kernels.spec import Case, TargetFolder
+    from lab.harness.recording import RecordedCall
 
 TRAINING_ROUNDS: tuple[tuple[Family, bool], ...] = (
     ("drawn", True),
@@ -44,6 +46,9 @@ PLAIN_ROUNDS: tuple[tuple[Family, bool], ...] = (
     ("drawn", False),
 )
 """For targets without gradients."""
+RECORDED_ROUNDS: tuple[tuple[Family, bool], ...] = (("drawn", True), ("drawn", False))
+RECORDED_PLAIN_ROUNDS: tuple[tuple[Family, bool], ...] = (("drawn", False), ("drawn", False))
+"""For calls that training recorded: a new variation of the call in each, beside drawn content."""
 HEAVY_BYTES = 2**25
 """Cases whose slot is larger have one content per round instead of two, and only the first three
 rounds: the oracle is the cost."""
@@ -77,6 +82,8 @@ class CaseChecks:
     dtype: str
     engine: str
     layout: Layout
+    recorded: RecordedCall | None = None
+    """If given, one content of each round, at a secret place, varies this call of training."""
     deterministic: bool = True
     _worst: dict[str, tuple[float, TensorCheck]] = field(default_factory=dict)
     _right: dict[str, set[bytes]] = field(default_factory=dict)
@@ -88,6 +95,11 @@ class CaseChecks:
     def of(cls, folder: TargetFolder, case: Case, dtype: str, engine: str) -> CaseChecks:
         """Nothing checked yet."""
         return cls(folder, case, dtype, engine, Layout.of(folder.target, case, dtype))
+
+    @classmethod
+    def of_recorded(cls, folder: TargetFolder, call: RecordedCall, engine: str) -> CaseChecks:
+        """Nothing checked yet of a call that training recorded."""
+        return cls(folder, call.case, call.dtype, engine, call.layout, recorded=call)
 
     @property
     def checks(self) -> tuple[TensorCheck, ...]:
@@ -114,12 +126,8 @@ class CaseChecks:
         with incumbent_blamed(self.folder.id):
             incumbent.arrange(self.layout, self.slots)
         random = inputs.generator()
-        rounds = TRAINING_ROUNDS if self.layout.differentiable else PLAIN_ROUNDS
-        for family, differentiate in rounds[:3] if self.heavy else rounds:
-            contents = [
-                inputs.draw(self.folder.target, self.case, self.dtype, random, family)
-                for _ in range(self.slots - 1)
-            ]
+        for family, differentiate in self._rounds():
+            contents = self._contents(random, family)
             self._round(contents, differentiate, candidate, incumbent, pool)
         if self._unrefuted:
             raise MachineError(
@@ -127,6 +135,22 @@ class CaseChecks:
                 f"{', '.join(sorted(self._unrefuted))} would pass, so the case proves nothing",
                 f"Change the case in {self.folder.path / 'target.py'}.",
             )
+
+    def _rounds(self) -> tuple[tuple[Family, bool], ...]:
+        if self.recorded:
+            return RECORDED_ROUNDS if self.layout.differentiable else RECORDED_PLAIN_ROUNDS
+        rounds = TRAINING_ROUNDS if self.layout.differentiable else PLAIN_ROUNDS
+        return rounds[:3] if self.heavy else rounds
+
+    def _contents(self, random: Generator, family: Family) -> list[Content]:
+        """The contents of a round, all new."""
+        contents = [
+            inputs.draw(self.folder.target, self.case, self.dtype, random, family)
+            for _ in range(self.slots - 1)
+        ]
+        if self.recorded:
+            contents[random.integers(len(contents))] = self.recorded.varied(random)
+        return contents
 
     def _round(
         self,

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lab.errors import CommandError
 from lab.harness.judge import Fault, Patience, Session
 from lab.progress import Progress, silent
@@ -24,6 +26,7 @@ from lab.records import Failed, Passed, TensorCheck
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
     from lab.harness.checking import CaseChecks
+    from lab.harness.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,14 @@ def verify(
     *,
     engine: str,
     incumbent: Path | None = None,
+    recording: Recording | None = None,
     settings: VerifySettings | None = None,
     progress: Progress = silent,
 ) -> Passed | Failed:
-    """Judges `candidate` on `cases`. `incumbent` None: the file of the target's folder."""
+    """Judges `candidate` on `cases`, then on calls that training recorded.
+
+    `incumbent` None: the file of the target's folder.
+    """
     from lab.harness.checking import CaseChecks
 
     settings = settings or VerifySettings()
@@ -53,6 +60,8 @@ def verify(
     todo = [CaseChecks.of(folder, case, dtype, engine) for case in cases for dtype in dtypes]
     if not todo:
         raise CommandError(f"no cases of {folder.id} to verify", "Name at least one case.")
+    calls = recording.calls if recording else ()
+    todo += [CaseChecks.of_recorded(folder, call, engine) for call in calls]
     arena = max(one.slots * one.layout.slot_bytes for one in todo)
     patience, hide = settings.patience, settings.hide
     honest = incumbent or folder.incumbent("torch")
@@ -61,7 +70,10 @@ def verify(
         Session(candidate, folder.id, engine, arena, patience, hide) as ours,
         Session(honest, folder.id, engine, arena, patience, hide) as theirs,
     ):
-        return judge(todo, ours, theirs, pool, progress)
+        outcome = judge(todo, ours, theirs, pool, progress)
+    if isinstance(outcome, Passed) and recording:
+        return msgspec.structs.replace(outcome, recording=recording.sha256)
+    return outcome
 
 
 def judge(

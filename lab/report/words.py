@@ -67,6 +67,7 @@ REASONS = {
     "arm_failed": "a training run failed",
     "wrong_op": "a training run did not use the op that it was given",
     "diverged": "a training run diverged",
+    "behaves_differently": "inside the trainer it computed something else",
 }
 
 

@@ -69,9 +69,14 @@ def check(case: str, error: float = 0.5) -> TensorCheck:
     )
 
 
+def passed(*cases: str) -> Passed:
+    """Every one of these cases within its bounds, and calls recorded in training among them."""
+    return Passed(checks=tuple(check(case) for case in cases), recording="4" * 64)
+
+
 def verified(outcome: Passed | Failed | None = None, **changes: Any) -> Verified:
     """A passed verification of every case, unless told otherwise."""
-    outcome = outcome or Passed(checks=tuple(check(case) for case in CASES))
+    outcome = outcome or passed(*CASES)
     return Verified(
         **{**ABOUT, "tier": "device", "isolation": "none", "outcome": outcome, **changes}
     )

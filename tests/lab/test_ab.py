@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import made_records as made
 import pytest
 
-from lab import ab, arm
+from lab import ab, arm, inside
 from lab.errors import CommandError, MachineError
 from lab.records import Broken, Compared
+from trainer.recording import Plan, Wanted
 
 TRAINER = """
 import hashlib, json, os, sys, time
@@ -57,6 +59,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(arm, "ROOT", root)
     monkeypatch.setattr(ab, "evaluate", clean_evaluation)
     monkeypatch.setattr(ab, "AUDIT_SLACK_S", 0.5)
+    monkeypatch.setattr(ab, "inspect", lambda *given: [made.check("inside_step_3")])
     return root
 
 
@@ -76,6 +79,7 @@ def test_a_faster_candidate_is_seen_by_the_judges_clock(tmp_path: Path, stand_in
     assert found.speedup.point > 1.5
     assert [p.order for p in found.pairs] == ["AB", "BA", "AB"]
     assert len({p.seed for p in found.pairs}) == 3
+    assert [check.case for check in found.inside] == ["inside_step_3"]
     assert found.val_bpb.point == pytest.approx(-0.0001, abs=2e-5)
 
 
@@ -108,6 +112,40 @@ def test_what_breaks_a_comparison(
     assert isinstance(found, Broken)
     assert found.reason == reason
     assert says in found.detail
+
+
+def test_a_candidate_that_differs_inside_breaks_it_off(
+    tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its speed is of no interest then: no pair is run."""
+
+    def differs(*given: object) -> None:
+        raise inside.BehavesDifferently("at step 3, y is off")
+
+    monkeypatch.setattr(ab, "inspect", differs)
+    found = compare(tmp_path, "# STEP_S=0.01 ")
+    assert isinstance(found, Broken)
+    assert (found.reason, found.detail) == ("behaves_differently", "at step 3, y is off")
+    assert not found.pairs
+
+
+def test_no_command_line_tells_a_run_that_records(tmp_path: Path, stand_in: Path) -> None:
+    """Every arm is handed a plan, and a plan is read before a candidate is loaded."""
+    says = "print(sys.argv[1:], file=sys.stderr)\nprint(os.read(int(args['--record']), 999))\n"
+    (stand_in / "train.py").write_text(TRAINER.replace("source = ", says + "source = ", 1))
+    path = tmp_path / "c.py"
+    path.write_text("# STEP_S=0.01 ")
+    task = arm.Task("rmsnorm", "cpu", path, "")
+    settings = arm.Settings("tour", "stdlib", 2, "100", tmp_path / "promoted.toml")
+    plan = Plan(tmp_path, (Wanted("rmsnorm", 2, 0.5),))
+    lines = []
+    for given in (None, plan):
+        folder = tmp_path / f"run{len(lines)}"
+        arm.train(task, settings, folder, 7, 2, True, given)
+        read = (folder / "stdout").read_text().splitlines()[0]
+        assert ("rmsnorm" in read) == (given is not None)
+        lines.append((folder / "stderr").read_text().replace(str(folder), "FOLDER"))
+    assert lines[0] == lines[1]
 
 
 def test_a_broken_incumbent_is_not_the_candidates_fault(tmp_path: Path, stand_in: Path) -> None:

@@ -77,6 +77,10 @@ def test_nothing_known_is_a_hold_that_names_the_first_command() -> None:
         ((verified(Passed(checks=(check("tour", 1.5),))),), "reject", "verify", "allowed 1"),
         ((verified(Passed(checks=(check("tour", float("nan")),))),), "reject", "verify", "nan"),
         ((verified(Passed(checks=())),), "hold", "verify", "0 tensors"),
+        (
+            (verified(Passed(checks=(check("tour"),))),),
+            *("hold", "verify", "none of a call that training recorded; run: kernel-lab verify"),
+        ),
         ((verified(tier="simulated"),), "hold", "verify", "'device' is needed"),
         ((*GOOD[:2], benched(tier="compiled")), "hold", "bench", "'device' is needed"),
         ((*GOOD, benched(Failed(reason="crash", detail="11"))), "reject", "bench", "crash: 11"),

@@ -15,6 +15,7 @@ import pytest
 
 import lab.ab
 import lab.harness
+import lab.recordings
 import lab.roofline
 from lab import orchestrate, stages
 from lab.arm import Task
@@ -48,11 +49,14 @@ class Harness:
         self.benched: Measured | Quarantined | Failed | None = None
         self.step_speedup = 1.1
         self.asked_pairs: list[tuple[int, int]] = []
+        self.saw: dict[str, Any] = {}
 
     def verify(self, candidate: Path, folder: Any, cases: Any, **settings: Any) -> Passed | Failed:
         if self.verified:
             return self.verified
-        return Passed(checks=tuple(made.check(case.name) for case in cases))
+        self.saw = settings
+        checks = tuple(made.check(case.name) for case in cases)
+        return Passed(checks=checks, recording=settings["recording"] or "")
 
     def bench(self, candidate: Path, folder: Any, cases: Any, **settings: Any) -> Any:
         if self.benched:
@@ -89,6 +93,7 @@ class Harness:
 def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
     stand_in = Harness()
     monkeypatch.setattr(lab.harness, "verify", stand_in.verify)
+    monkeypatch.setattr(lab.recordings, "provide", lambda *given: "a recording")
     monkeypatch.setattr(lab.harness, "bench", stand_in.bench)
     monkeypatch.setattr(lab.ab, "compare", stand_in.compare)
     monkeypatch.setattr(lab.roofline, "measure", lambda *given, **named: None)
@@ -156,6 +161,28 @@ def test_verify_a_edit_to_b_promote_b_is_impossible(here: Lab, harness: Harness)
         promote(here, space, again)
     with pytest.raises(CandidateError, match="no verification"):
         stages.bench(here, space)
+
+
+def test_without_a_recording_the_gate_holds(here: Lab, harness: Harness) -> None:
+    """A quick verify is for the author; what promotes has met real activations."""
+    space, _ = stages.open_workspace(here, TARGET)
+    judged_after_all(here, space)
+    assert stages.gate(here, space).verdict.decision == "promote"
+    stages.verify(here, space, recorded=False)
+    held = stages.gate(here, space).verdict
+    assert held.decision == "hold"
+    (reason,) = [r for r in held.reasons if not r.holds]
+    assert reason.rule == "verify"
+    assert "recorded" in reason.detail
+    assert f"kernel-lab verify {space.name}" in reason.detail
+
+
+def test_no_worker_sees_the_results(here: Lab, harness: Harness) -> None:
+    """The recording lies there, wherever --results says that is."""
+    space, _ = stages.open_workspace(here, TARGET)
+    stages.verify(here, space)
+    assert here.places.results in harness.saw["settings"].hide
+    assert here.places.recordings.parent == here.places.results
 
 
 def test_a_failure_is_a_record_and_sends_back_to_the_editor(here: Lab, harness: Harness) -> None:

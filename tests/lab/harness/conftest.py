@@ -42,6 +42,7 @@ TARGET = Target(
     ),
     cost=cost,
     scalars={"eps": 2.0**-23},
+    independent="rows",
 )
 '''
 

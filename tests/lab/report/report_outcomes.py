@@ -68,7 +68,7 @@ def passed(cases: Iterable[str] = CASES) -> r.Passed:
                         incumbent_rms=unit * 0.5,
                     )
                 )
-    return r.Passed(checks=tuple(checks))
+    return r.Passed(checks=tuple(checks), recording="4" * 64)
 
 
 def failed(detail: str = "dlogits: 3 of 1024 rows differ", reason: str = "gradient") -> r.Failed:

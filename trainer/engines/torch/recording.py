@@ -35,19 +35,18 @@ def take(record: Record, function: Callable[..., Any], arguments: tuple[Any, ...
     given = []
     for one, tensor in zip(target.inputs, tensors, strict=True):
         _keep(record, f"input.{one.name}", one.shape, tensor)
-        if one.differentiable and tensor.requires_grad:
-            tensor = tensor.view_as(tensor)
-            _await(record, f"gradient.{one.name}", one.shape, tensor)
+        if one.differentiable:
+            tensor = _awaited(record, f"gradient.{one.name}", one.shape, tensor)
         given.append(tensor)
     result = function(*given, *arguments[len(target.inputs) :])
     outputs = result if isinstance(result, (tuple, list)) else (result,)
     if len(outputs) != len(target.outputs) or not all(isinstance(o, Tensor) for o in outputs):
         raise EngineError("a recorded op returned something else than its target's outputs")
+    given_back = []
     for output, tensor in zip(target.outputs, outputs, strict=True):
         _keep(record, f"output.{output.name}", output.shape, tensor)
-        if tensor.requires_grad:
-            _await(record, f"incoming.{output.name}", output.shape, tensor)
-    return result
+        given_back.append(_awaited(record, f"incoming.{output.name}", output.shape, tensor))
+    return tuple(given_back) if outputs is result else given_back[0]
 
 
 def write(path: Path, records: Sequence[Record], about: dict[str, Any]) -> None:
@@ -75,6 +74,15 @@ def _keep(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> 
     record.awaited.discard(name)
 
 
-def _await(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> None:
+def _awaited(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> Tensor:
+    """An alias of the tensor, whose gradient is kept when it comes; the tensor if none will.
+
+    The alias of an input gets gradients from this call alone. That of an output gets what the model
+    sends back, before any hook of the op itself has seen it.
+    """
+    if not tensor.requires_grad:
+        return tensor
     record.awaited.add(name)
-    tensor.register_hook(partial(_keep, record, name, shape))
+    alias = tensor.view_as(tensor)
+    alias.register_hook(partial(_keep, record, name, shape))
+    return alias
