@@ -21,7 +21,7 @@ from kernels.spec import TargetFolder, discover
 from lab.harness import inputs
 from lab.harness.checking import CaseChecks
 from lab.harness.recording import NotARecording, Recording, load, parse
-from lab.harness.verify import judge, verify
+from lab.harness.verify import VerifySettings, judge, verify
 from lab.records import Failed, Passed
 
 FOLDERS = discover()
@@ -228,7 +228,14 @@ def test_the_record_names_the_recording(toy: TargetFolder, tmp_path: Path) -> No
     found = recording(toy, tmp_path / "r.safetensors", steps=(2,))
     candidate = tmp_path / "c.py"
     candidate.write_text(HONEST)
-    outcome = verify(candidate, toy, toy.target.odd_cases[:1], engine="cpu", recording=found)
+    outcome = verify(
+        candidate,
+        toy,
+        toy.target.odd_cases[:1],
+        engine="cpu",
+        recording=found,
+        settings=VerifySettings(dtypes=("float32",)),
+    )
     assert isinstance(outcome, Passed), outcome
     assert outcome.recording == found.sha256
     assert [c.case for c in outcome.checks][-2:] == ["recorded_step_2"] * 2
