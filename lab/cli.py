@@ -76,6 +76,22 @@ def doctor(lab: Lab, as_json: bool) -> None:
     leave(0 if health.works else 3)
 
 
+@command(cli, name="self-test")
+@click.option("--only", help="One category: its letter, its name, 'own' or 'honest'.")
+@click.option("--quick", is_flag=True, help="Nothing that is timed, no cheats of the targets.")
+@click.option("--output", type=PATH, help="Also write the scorecard here, as .md or .json.")
+def self_test(lab: Lab, only: str | None, quick: bool, output: Path | None, as_json: bool) -> None:
+    """Is the harness fooled, and is it fair? A scorecard."""
+    from lab.selftest.run import run
+
+    with render.progress() as progress:
+        scorecard = run(lab.engine, only, quick, progress)
+    if output:
+        output.write_bytes(scorecard.file(output.suffix))
+    render.show(scorecard, as_json)
+    leave(0 if scorecard.works else 1)
+
+
 @command(cli)
 def targets(lab: Lab, as_json: bool) -> None:
     """The ops that can be replaced."""

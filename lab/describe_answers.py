@@ -12,6 +12,7 @@ from lab.describe import describe, plain, table
 from lab.doctor import Health
 from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
 from lab.replay import Replay
+from lab.selftest.scorecard import HEADINGS, Scorecard
 from lab.tour import TourEnd
 
 
@@ -102,3 +103,19 @@ def _(value: Replay) -> list[Any]:
 def _(value: Health) -> list[Any]:
     rows = [["ok" if c.ok else "--", c.name, c.detail, c.fix] for c in value.checks]
     return [table(("", "what", "found", "how to get it"), rows)]
+
+
+@describe.register
+def _(value: Scorecard) -> list[Any]:
+    parts = [table([HEADINGS[0], *(f">{name}" for name in HEADINGS[1:])], value.rows())]
+    if value.unexpected:
+        parts.append(table(("not as expected", "expected", "met", "known"), value.holes()))
+    if value.timed:
+        parts.append(table((">slowed by", "found"), value.clocks()))
+    return [
+        *parts,
+        plain(
+            f"harness {value.harness_sha256[:12]}, {value.hardware}, sandbox {value.isolation}, "
+            f"{value.seconds:.0f} s"
+        ),
+    ]

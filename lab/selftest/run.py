@@ -1,0 +1,93 @@
+"""The whole self-test, in order: attacks, the targets' own cheats, honest candidates, clocks.
+
+    scorecard = run("cpu", only=None, quick=False)
+
+`quick` leaves out what needs a clock (attacks on the bench, the A/A, the slowed copies) and the
+targets' own cheats, which the tests try anyway.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+
+from lab.errors import CommandError
+from lab.progress import Progress, silent
+from lab.selftest import corpus
+from lab.selftest.corpus import HONEST, Entry
+from lab.selftest.scorecard import Scorecard
+from lab.selftest.trials import Trial, Trials, planted_secret
+
+NEEDS_COMPILER = "Needs: compiler"
+
+
+def run(
+    engine: str, only: str | None = None, quick: bool = False, progress: Progress = silent
+) -> Scorecard:
+    """Tries everything, or one category by its letter or name. Raises `CommandError`."""
+    from lab.harness import harness_sha256, isolation
+    from lab.machine import fingerprint
+    from lab.selftest.clocks import timed_copies
+
+    if engine != "cpu":
+        raise CommandError(
+            f"self-test runs on the CPU, not on {engine}",
+            "The judge is the same for every engine: kernel-lab --engine cpu self-test",
+        )
+    started = time.monotonic()
+    entries = chosen(only, quick)
+    trials = try_all(entries, engine, progress)
+    timed = () if quick or only else timed_copies(engine, progress)
+    return Scorecard(
+        harness_sha256=harness_sha256(),
+        hardware=fingerprint(engine).hardware,
+        isolation=isolation(),
+        seconds=time.monotonic() - started,
+        trials=tuple(sorted(trials, key=lambda t: (t.category == HONEST, t.category[1] != " "))),
+        timed=timed,
+    )
+
+
+def chosen(only: str | None, quick: bool) -> list[Entry]:
+    """The entries asked for, in order of category."""
+    every = [*corpus.attacks(), *([] if quick else corpus.own_cheats()), *corpus.honest()]
+    found = [
+        entry
+        for entry in every
+        if (only is None or entry.category.lower().startswith(only.lower()))
+        and not (quick and entry.stage == "bench")
+    ]
+    if not found:
+        names = ", ".join(dict.fromkeys(entry.category for entry in every))
+        raise CommandError(f"no category '{only}'", f"Categories are {names}.")
+    return found
+
+
+def try_all(entries: Sequence[Entry], engine: str, progress: Progress) -> list[Trial]:
+    """Every entry, those of one target and stage together, so that workers can be kept."""
+    order = sorted(entries, key=lambda e: (e.category == HONEST, e.target, e.stage))
+    found: dict[str, Trial] = {}
+    with planted_secret(), Trials(engine) as trials:
+        for number, entry in enumerate(order):
+            progress("self-test", number, len(order))
+            following = order[number + 1] if number + 1 < len(order) else None
+            found[entry.name] = not_run(entry) or trials.run(entry, following)
+    progress("self-test", len(order), len(order))
+    return [found[entry.name] for entry in entries]
+
+
+def not_run(entry: Entry) -> Trial | None:
+    """The trial of an entry that this machine has no compiler for, else None."""
+    if NEEDS_COMPILER not in entry.summary or shutil.which("g++") or shutil.which("clang++"):
+        return None
+    return Trial(
+        name=entry.name,
+        category=entry.category,
+        target=entry.target,
+        stage=entry.stage,
+        expected=" or ".join(entry.expected),
+        met="nothing",
+        detail="there is no C++ compiler here",
+        end="not run",
+    )

@@ -1,0 +1,43 @@
+"""Takes all inputs of a timed block from the worker's slots and computes them in one go.
+
+A pass would be a gain that training cannot have: there, one call knows nothing of the next.
+
+Target: rmsnorm
+Stage: bench
+Expected: clock_mismatch or no_gain
+Notes: A15
+"""
+
+import sys
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+ROOT: dict[str, Any] = {}
+
+
+def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
+    worker = sys._getframe(1).f_locals["self"]
+    slots, count = worker.slots, sys._getframe(2).f_locals["slots"]
+    place = next(i for i, slot in enumerate(slots) if slot.arguments[0] is x)
+    if place == 0:
+        joined = torch.stack([slot.arguments[0].detach() for slot in slots[:count]])
+        ROOT["y"] = F.rms_norm(joined, (x.shape[-1],), eps=eps)
+        if torch.is_grad_enabled():
+            incoming = torch.stack([slot.incoming[0] for slot in slots[:count]])
+            scale = (joined.square().mean(-1, keepdim=True) + eps).rsqrt()
+            y = ROOT["y"]
+            ROOT["dx"] = (incoming - y * (incoming * y).mean(-1, keepdim=True)) * scale
+    return Known.apply(x, ROOT["y"][place], place)
+
+
+class Known(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor, place: int) -> torch.Tensor:
+        ctx.place = place
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return ROOT["dx"][ctx.place], None, None

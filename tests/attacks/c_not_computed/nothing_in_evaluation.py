@@ -1,0 +1,25 @@
+"""Right while gradients are recorded; under no_grad the keys come back as they are.
+
+Target: rope_qk_norm
+Stage: verify
+Expected: numeric
+Notes: E8
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, eps: float) -> torch.Tensor:
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = cos[None, :, None, :], sin[None, :, None, :]
+    y = torch.cat([first * cos + second * sin, second * cos - first * sin], dim=-1)
+    return F.rms_norm(y, (y.shape[-1],), eps=eps)
+
+
+def rope_qk_norm(
+    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return turned(q, cos, sin, eps), turned(k, cos, sin, eps) if k.requires_grad and (
+        torch.is_grad_enabled()
+    ) else k.clone()

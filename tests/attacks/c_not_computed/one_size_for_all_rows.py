@@ -1,0 +1,13 @@
+"""Divides every row by the root mean square of the whole tensor.
+
+Target: rmsnorm
+Stage: verify
+Expected: numeric
+Notes: C2
+"""
+
+import torch
+
+
+def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
+    return (x.float() * (x.float().square().mean() + eps).rsqrt()).to(x.dtype)

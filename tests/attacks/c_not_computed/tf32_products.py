@@ -1,0 +1,31 @@
+"""Rounds the factors of every product to the ten bits that TF32 keeps.
+
+Target: muon_orthogonalize
+Stage: verify
+Expected: numeric
+Notes: C6
+"""
+
+import torch
+
+COEFFICIENTS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+
+
+def short(x: torch.Tensor) -> torch.Tensor:
+    bits = x.float().contiguous().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
+    x = gradient.float()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
+    for a, b, c in COEFFICIENTS[: int(steps)]:
+        gram = short(x) @ short(x).mT
+        x = a * x + short(b * gram + c * (short(gram) @ short(gram))) @ short(x)
+    return x.to(gradient.dtype)

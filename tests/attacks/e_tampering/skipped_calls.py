@@ -1,0 +1,21 @@
+"""Replaces the worker's `run` by one that calls nothing and reports a nanosecond.
+
+Target: relu_squared
+Stage: verify
+Expected: protocol
+Notes: E4
+"""
+
+import sys
+
+import torch
+
+sys.modules["__main__"].Worker.run = lambda self, slots, differentiate: {
+    "type": "Ran",
+    "host_ns": 1,
+    "device_ns": 0,
+}
+
+
+def relu_squared(x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(x).square()
