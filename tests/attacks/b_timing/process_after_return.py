@@ -7,6 +7,7 @@ Notes: B2
 """
 
 import os
+import time
 
 import torch
 
@@ -15,6 +16,7 @@ def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
     y = torch.zeros_like(x).share_memory_()
     if os.fork() == 0:
         with torch.no_grad():
+            time.sleep(0.5)
             scale = (x.float().square().mean(-1, keepdim=True) + eps).rsqrt()
             y.copy_(x.float() * scale)
         os._exit(0)

@@ -24,8 +24,8 @@ class Op(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            y = F.rms_norm(leaf, (x.shape[-1],), eps=ctx.eps)
-        return torch.autograd.grad(y.sum(), leaf)[0], None
+            total = F.rms_norm(leaf, (x.shape[-1],), eps=ctx.eps).sum()
+        return torch.autograd.grad(total, leaf)[0], None
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:

@@ -6,13 +6,12 @@ Expected: input_changed
 Notes: C24
 """
 
+import ctypes
+
 import torch
 import torch.nn.functional as F
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
-    with torch.no_grad():
-        beyond = x.as_strided((1,), (1,), x.storage_offset() + x.numel())
-        if x.is_contiguous():
-            beyond.zero_()
+    ctypes.memset(x.data_ptr() + x.numel() * x.itemsize, 0, 4)
     return F.rms_norm(x, (x.shape[-1],), eps=eps)

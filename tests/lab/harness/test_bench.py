@@ -7,16 +7,18 @@ deferred work run in real ones.
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from in_process import bench_in_process
+from in_process import InProcess, bench_in_process
 
 from kernels.spec import Case, TargetFolder
 from lab.errors import CommandError, MachineError
-from lab.harness import BenchSettings, bench, clocks, timing
+from lab.harness import BenchSettings, bench, clocks, forms, inputs, timing
 from lab.harness.clocks import Block, trouble
+from lab.harness.inputs import Layout
 from lab.harness.timing import ARMS, Pace, orders
 from lab.records import CaseTiming, Failed, Interval, Measured, Quarantined
 
@@ -132,6 +134,21 @@ def test_work_that_is_put_off_until_after_the_answer_is_found(
     assert outcome.reason == "clock_mismatch"
     assert "put off" in outcome.detail
     assert len(outcome.cases) == 1, "the raw samples are kept"
+
+
+def test_work_before_the_clock_counts_as_handing_over(toy: TargetFolder) -> None:
+    """Bringing the inputs is not timed, so what a worker does then must not be free."""
+    (case,) = train_cases(toy)
+    layout = Layout.of(toy.target, case, "float32")
+    given = inputs.pack(layout, [inputs.draw(toy.target, case, "float32", inputs.generator())])
+    with InProcess(toy.incumbent("torch"), toy.id, layout.slot_bytes) as session:
+        session.prepare()
+        session.arrange(layout, 1)
+        load = session._worker.load
+        session._worker.load = lambda slots: time.sleep(0.05) or load(slots)  # type: ignore[method-assign]
+        answers = forms.exchange(session, given, differentiate=True)
+    assert answers.timed.load_ns >= 50_000_000
+    assert answers.fetch_ns > answers.timed.load_ns
 
 
 # ---- workers of this process --------------------------------------------------------------------
