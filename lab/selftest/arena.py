@@ -44,10 +44,10 @@ LONG_S = 7200.0
 class Arena:
     """The trusted workers of one target, and a stand for one candidate at a time."""
 
-    def __init__(self, folder: TargetFolder, engine: str, call_s: float = 120.0) -> None:
+    def __init__(self, folder: TargetFolder, engine: str, patience: Patience) -> None:
         self.folder = folder
         self._engine = engine
-        self._patience = Patience(call_s=call_s)
+        self._patience = patience
         self._trusted: dict[str, Session] = {}
         self._started: dict[Path, tuple[Session, Future[None]]] = {}
         self._pool = ThreadPoolExecutor(max_workers=4)

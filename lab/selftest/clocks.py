@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kernels.spec import discover
 from lab.harness.bench import CONTROL_MARGIN
+from lab.harness.judge import Patience
 from lab.harness.timing import Pace
 from lab.progress import Progress
 from lab.records import Measured, Quarantined
@@ -42,7 +43,7 @@ def timed_copies(engine: str, progress: Progress) -> tuple[Timed, ...]:
     folder = discover()[TARGET]
     source = folder.incumbent("torch").read_text()
     found = []
-    with tempfile.TemporaryDirectory() as name, Arena(folder, engine) as arena:
+    with tempfile.TemporaryDirectory() as name, Arena(folder, engine, Patience()) as arena:
         for number, percent in enumerate(HANDICAPS_PERCENT):
             progress("A/A and handicaps", number, len(HANDICAPS_PERCENT))
             path = Path(name) / f"slowed_by_{percent}.py"

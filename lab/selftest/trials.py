@@ -16,12 +16,13 @@ import msgspec
 from kernels.spec import discover
 from lab.errors import LabError
 from lab.harness.bench import CONTROL_MARGIN
+from lab.harness.judge import Patience
 from lab.records import Failed, Measured, Quarantined
 from lab.selftest.arena import Arena
 from lab.selftest.corpus import HONEST, Entry
 
-ATTACK_CALL_S = 20.0
-"""Patience with an attack that hangs; none compiles anything."""
+WITH_ATTACKS = Patience(call_s=20.0, memory_bytes=2**30)
+"""One that hangs or takes all memory need not be waited for; none compiles anything."""
 NOISY_TRIES = 4
 """A bench whose control failed says nothing of the candidate; the machine was busy."""
 SECRET = "KERNEL_LAB_SELF_TEST_TOKEN"
@@ -128,8 +129,8 @@ class Trials:
         if key not in self._arenas:
             for other in [k for k in self._arenas if k != key]:
                 self._arenas.pop(other).close()
-            call_s = 120.0 if honest else ATTACK_CALL_S
-            self._arenas[key] = Arena(self._folders[entry.target], self._engine, call_s)
+            patience = Patience() if honest else WITH_ATTACKS
+            self._arenas[key] = Arena(self._folders[entry.target], self._engine, patience)
         return self._arenas[key]
 
 

@@ -1,0 +1,6 @@
+"""Makes the harness's in-process workers importable here."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab" / "harness"))
