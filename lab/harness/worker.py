@@ -223,7 +223,7 @@ class Worker:
         result = self.function(*slot.arguments, *self.layout["scalars"])
         if not differentiate:
             return result, ()
-        outputs = result if type(result) in (tuple, list) else (result,)
+        outputs = tuple(result) if type(result) in (tuple, list) else (result,)
         try:
             return result, self.backward(
                 outputs, slot.incoming, False, False, slot.leaves, True, accumulate_grad=False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ HONEST = "honest"
 OWN_CHEATS = "own cheats"
 STAGES = ("verify", "bench", "seal", "ledger", "gate")
 KNOWN_HOLES = "known_holes.txt"
+KNOWN_REFUSALS = "known_refusals.txt"
 
 
 @dataclass(frozen=True)
@@ -40,35 +41,34 @@ class Entry:
     stage: str
     expected: tuple[str, ...]
     known_hole: str = ""
-    """Why it gets through today, where it does."""
+    """Why an attack gets through today, where it does, or an honest candidate does not."""
 
 
 def attacks(root: Path = ROOT) -> list[Entry]:
     """Every attack, in order of category. Raises `CommandError` where there is no corpus."""
     folder = root / "tests" / "attacks"
-    holes = _known_holes(folder / KNOWN_HOLES)
-    found = [
-        _attack(path, holes.pop(f"{path.parent.name}/{path.stem}", ""))
-        for path in _files(folder, "[a-f]_*/*.py")
-    ]
-    if holes:
-        raise CommandError(f"{KNOWN_HOLES} names no attack: {', '.join(holes)}", "Take it out.")
-    return found
+    files = list(_files(folder, "[a-f]_*/*.py"))
+    holes = _known(folder / KNOWN_HOLES, files)
+    return [_attack(path, holes.get(_name(path), "")) for path in files]
 
 
 def honest(root: Path = ROOT) -> list[Entry]:
     """Every honest candidate, by target."""
+    folder = root / "tests" / "honest"
+    files = list(_files(folder, "*/*.py"))
+    refusals = _known(folder / KNOWN_REFUSALS, files)
     return [
         Entry(
-            name=f"{path.parent.name}/{path.stem}",
+            name=_name(path),
             category=HONEST,
             path=path,
             summary=_docstring(path).partition("\n")[0],
             target=path.parent.name,
             stage="verify",
             expected=("passed",),
+            known_hole=refusals.get(_name(path), ""),
         )
-        for path in _files(root / "tests" / "honest", "*/*.py")
+        for path in files
     ]
 
 
@@ -110,7 +110,7 @@ def _attack(path: Path, known_hole: str) -> Entry:
     if stage not in STAGES:
         raise CommandError(f"{path}: no stage '{stage}'", f"Stages are {', '.join(STAGES)}.")
     return Entry(
-        name=f"{folder}/{path.stem}",
+        name=_name(path),
         category=f"{folder[0].upper()} {folder[2:].replace('_', ' ')}",
         path=path,
         summary=text.partition("\n")[0],
@@ -137,9 +137,17 @@ def _field(path: Path, text: str, name: str) -> str:
     return found[1].strip()
 
 
-def _known_holes(path: Path) -> dict[str, str]:
-    """Attack by attack why it gets through; lines of `#` are comments."""
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def _known(path: Path, files: Sequence[Path]) -> dict[str, str]:
+    """File by file why it ends otherwise today; lines of `#` are comments."""
     if not path.is_file():
         return {}
     lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
-    return {name.strip(): why.strip() for name, _, why in (line.partition(":") for line in lines)}
+    known = {name.strip(): why.strip() for name, _, why in (line.partition(":") for line in lines)}
+    gone = sorted(known.keys() - {_name(file) for file in files})
+    if gone:
+        raise CommandError(f"{path} names what is not there: {', '.join(gone)}", "Take it out.")
+    return known

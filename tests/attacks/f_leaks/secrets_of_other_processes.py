@@ -18,10 +18,9 @@ READ = []
 for folder in Path("/proc").glob("[0-9]*"):
     if folder.name == str(os.getpid()):
         continue
-    for name in ("environ", "mem", "maps", "fd"):
+    for name in ("environ", "mem", "maps", *(f"fd/{number}" for number in range(32))):
         try:
-            file = folder / name
-            READ.append(os.listdir(file) if name == "fd" else file.open("rb").read(1))
+            READ.append((folder / name).open("rb").read(1))
         except OSError:
             continue
 

@@ -1,4 +1,4 @@
-"""baddbmm for every product with an addition."""
+"""baddbmm for every product with an addition, in float32."""
 
 import torch
 
@@ -12,11 +12,12 @@ COEFFICIENTS = (
 
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
-    x = gradient / (gradient.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
+    x = gradient.float()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
     tall = gradient.shape[-2] > gradient.shape[-1]
     x = x.mT if tall else x
     for a, b, c in COEFFICIENTS[: int(steps)]:
         gram = torch.bmm(x, x.mT)
         inner = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, inner, x, beta=a)
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(gradient.dtype)

@@ -1,4 +1,4 @@
-"""a X + A (b X + c A X) in place of (b A + c A A) X."""
+"""a X + A (b X + c A X) in place of (b A + c A A) X, in float32."""
 
 import torch
 
@@ -12,10 +12,11 @@ COEFFICIENTS = (
 
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
-    x = gradient / (gradient.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
+    x = gradient.float()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
     tall = gradient.shape[-2] > gradient.shape[-1]
     x = x.mT if tall else x
     for a, b, c in COEFFICIENTS[: int(steps)]:
         gram = x @ x.mT
         x = a * x + gram @ (b * x + c * (gram @ x))
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(gradient.dtype)
