@@ -1,4 +1,4 @@
-"""Candidates of one target, one after the other, against the same trusted workers.
+"""Candidates of one target, one after the other, against the same trusted worker.
 
     with Arena(folder, "cpu") as arena:
         arena.start(path)                 # its worker starts while another is judged
@@ -6,8 +6,8 @@
         outcome = arena.bench(path, pace)
 
 Starting a worker takes seconds, most of it importing torch. The incumbent's is trusted, so it is
-kept; every candidate gets a fresh one of its own, as in `verify` and `bench`, whose judges decide
-here too. Shapes are the target's odd cases and one small training shape.
+kept; every candidate gets a fresh one of its own, as in `verify`, whose judge decides here too.
+Shapes are the target's odd cases and one small training shape.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels.spec import Case, TargetFolder, TrainingShape
-from lab.harness.bench import judge as judge_bench
+from lab.harness import BenchSettings, bench
 from lab.harness.judge import Fault, Patience, Session
 from lab.harness.verify import judge as judge_verify
 from lab.records import Failed, Measured, Passed, Quarantined
@@ -38,17 +38,17 @@ SHAPE = TrainingShape(
 """Small enough that hundreds of verifications take minutes."""
 ARENA_BYTES = 2**26
 LONG_S = 7200.0
-"""Trusted workers outlive many candidates."""
+"""The trusted worker outlives many candidates."""
 
 
 class Arena:
-    """The trusted workers of one target, and a stand for one candidate at a time."""
+    """The trusted worker of one target, and a stand for one candidate at a time."""
 
     def __init__(self, folder: TargetFolder, engine: str, patience: Patience) -> None:
         self.folder = folder
         self._engine = engine
         self._patience = patience
-        self._trusted: dict[str, Session] = {}
+        self._trusted: Session | None = None
         self._started: dict[Path, tuple[Session, Future[None]]] = {}
         self._pool = ThreadPoolExecutor(max_workers=4)
 
@@ -79,28 +79,13 @@ class Arena:
                 ready.result()
             except Fault as fault:
                 return Failed(reason=fault.reason, detail=fault.detail)
-            return judge_verify(todo, session, self._incumbent("incumbent"), self._pool)
+            return judge_verify(todo, session, self._incumbent(), self._pool)
 
     def bench(self, path: Path, pace: Pace) -> Measured | Quarantined | Failed:
-        """The times of `path` at the small training shape, as `lab.harness.bench` gives them."""
-        from lab.harness.timing import CaseTimes
-
-        todo = [
-            CaseTimes.of(self.folder, case, "float32", self._engine)
-            for case in self.folder.target.train_cases(SHAPE)
-        ]
-        session, ready = self._take(path)
-        with session:
-            try:
-                ready.result()
-            except Fault as fault:
-                return Failed(reason=fault.reason, detail=fault.detail)
-            arms = {
-                "incumbent": self._incumbent("incumbent"),
-                "candidate": session,
-                "control": self._incumbent("control"),
-            }
-            return judge_bench(todo, arms, self._pool, pace)
+        """The times of `path` at the small training shape. No worker is kept: clocks run."""
+        settings = BenchSettings(pace=pace, arena_bytes=ARENA_BYTES, patience=self._patience)
+        cases = self.folder.target.train_cases(SHAPE)
+        return bench(path, self.folder, cases, engine=self._engine, settings=settings)
 
     def close(self) -> None:
         """Ends every worker."""
@@ -111,10 +96,10 @@ class Arena:
         self._pool.shutdown()
 
     def renew(self) -> None:
-        """Ends the trusted workers; the next candidate meets fresh ones."""
-        for session in self._trusted.values():
-            session.close()
-        self._trusted.clear()
+        """Ends the trusted worker; the next candidate meets a fresh one."""
+        if self._trusted is not None:
+            self._trusted.close()
+            self._trusted = None
 
     def __enter__(self) -> Arena:
         return self
@@ -126,11 +111,11 @@ class Arena:
         self.start(path)
         return self._started.pop(path)
 
-    def _incumbent(self, arm: str) -> Session:
-        if arm not in self._trusted:
-            patience = Patience(total_s=LONG_S)
-            self._trusted[arm] = self._session(self.folder.incumbent("torch"), patience)
-        return self._trusted[arm]
+    def _incumbent(self) -> Session:
+        if self._trusted is None:
+            incumbent = self.folder.incumbent("torch")
+            self._trusted = self._session(incumbent, Patience(total_s=LONG_S))
+        return self._trusted
 
     def _session(self, path: Path, patience: Patience) -> Session:
         return Session(path, self.folder.id, self._engine, ARENA_BYTES, patience)

@@ -12,7 +12,10 @@ from lab.records import Interval
 from lab.selftest.corpus import HONEST
 from lab.selftest.trials import Trial
 
-HEADINGS = ("category", "tried", "as expected", "another reason", "missed", "falsely rejected")
+HEADINGS = (
+    *("category", "tried", "as expected", "another reason", "missed", "falsely rejected"),
+    "not run",
+)
 
 
 class Timed(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,6 +90,7 @@ def test_without_the_checkout_it_says_so(tmp_path: Path) -> None:
         ("faster", "missed"),
         ("accepted", "missed"),
         ("lab_error", "missed"),
+        ("control_failed", "not run"),
     ],
 )
 def test_what_counts_as_caught(
@@ -123,10 +124,10 @@ def test_one_trial_that_ends_otherwise_spoils_the_scorecard(end: str) -> None:
 
 
 def test_the_counts_of_a_category_add_up() -> None:
-    """What was not run is in no column."""
+    """What was not run is in a column of its own, and not among what was tried."""
     found = scorecard(trial(), trial(end="missed"), trial(end="not run"))
-    assert found.rows()[0] == ["A replay", "2", "1", "0", "1", "0"]
-    assert found.rows()[-1] == ["all attacks", "2", "1", "0", "1", "0"]
+    assert found.rows()[0] == ["A replay", "2", "1", "0", "1", "0", "1"]
+    assert found.rows()[-1] == ["all attacks", "2", "1", "0", "1", "0", "1"]
 
 
 def test_an_incumbent_that_beats_itself_spoils_the_scorecard() -> None:
