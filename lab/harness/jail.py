@@ -20,12 +20,20 @@ import ctypes
 import glob
 import json
 import os
-import resource
+import re
 import select
 import signal
 import stat
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from lab.harness.last_step import become, libc_call, lower, prctl
+else:  # run with -I, so not even its own folder is searched for modules
+    sys.path.insert(0, os.path.dirname(__file__))
+    from last_step import become, libc_call, lower, prctl
+
+    del sys.path[0]
 
 CLONE_FLAGS = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
 """CLONE_NEWUSER, NEWNS, NEWPID, NEWNET, NEWIPC, NEWUTS (linux/sched.h)."""
@@ -34,7 +42,8 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000
 """442 on every architecture (the unified table); Linux 5.12 or later."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
-NOBODY = 65534
+IN_MEMORY = "size=256m,nr_inodes=100k"
+NOBODY, RESERVED_PIDS = 65534, 300
 DEVICES = ("null", "zero", "full", "random", "urandom")
 ACCELERATORS = ("nvidia*", "nvidia-caps/*", "dri/*", "kfd", "dxg")
 
@@ -48,20 +57,6 @@ class MountAttributes(ctypes.Structure):
         ("propagation", ctypes.c_uint64),
         ("userns", ctypes.c_uint64),
     )
-
-
-def libc_call(name: str, *arguments: Any) -> None:
-    """Calls a C function that returns -1 on failure; raises `OSError` naming it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments) == -1:
-        code = ctypes.get_errno()
-        shown = " ".join(os.fsdecode(a) for a in arguments if isinstance(a, bytes))
-        raise OSError(code, f"{name} {shown}: {os.strerror(code)}")
-
-
-def prctl(option: int, value: int) -> None:
-    """prctl(2) with one argument."""
-    libc_call("prctl", option, value, 0, 0, 0)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
@@ -103,9 +98,8 @@ def build_view(view: list[tuple[str, str]]) -> None:
 
     `view` lists (what, path) from the root downwards: `hide` makes it empty, `read` and `write`
     show the original again inside something hidden, `write` makes it writable, `private` is an
-    empty writable folder in memory.
+    empty writable folder in memory, `folder` a new one inside of that.
     """
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")  # no nested user namespaces: they open much of the kernel to an attacker
     originals = {
@@ -119,15 +113,45 @@ def build_view(view: list[tuple[str, str]]) -> None:
     set_attributes("/", ATTR_NOSUID | ATTR_NODEV, flags=AT_RECURSIVE)
     build_devices({p: fd for p, fd in originals.items() if p.startswith("/dev/")})
     for what, path in view:
+        if what == "private":
+            os.makedirs(path, exist_ok=True)
         if what in ("hide", "private"):
             conceal(path)
+        elif what == "folder":
+            os.mkdir(path)
         elif what == "write" or not same_file(path, originals[path]):
             show(path, originals[path])
+    seal_proc()
     set_attributes("/", ATTR_RDONLY, flags=AT_RECURSIVE)
-    for path in [*(path for what, path in view if what in ("write", "private")), "/dev/shm"]:
+    writable = [path for what, path in view if what in ("write", "private")]
+    for path in [*writable, "/dev/shm", "/proc"]:
         set_attributes(path, 0, ATTR_RDONLY)
     for descriptor in originals.values():
         os.close(descriptor)
+
+
+def limit_pids(count: int) -> None:
+    """Processes and threads of a new pid namespace, root's too, by its largest process number.
+
+    Earlier kernels have one for the whole machine, which root would set: hence the version. The
+    first 300 numbers are given out once only, so they come on top.
+    """
+    release = [int(word) for word in re.findall(r"\d+", os.uname().release)[:2]]
+    if release >= [6, 14]:
+        with contextlib.suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:
+            file.write(str(RESERVED_PIDS + 1 + count))
+
+
+def seal_proc() -> None:
+    """Makes each entry of /proc a mount, so that it can stay read-only, but those of processes.
+
+    What root started could set the kernel's switches in /proc/sys even as nobody. A process must be
+    able to name its own threads in /proc/self/task: CUDA's driver (570) does not start otherwise.
+    """
+    for name in os.listdir("/proc"):
+        path = f"/proc/{name}"
+        if not name.isdigit() and not os.path.islink(path):
+            mount(path, path, None, MS_BIND)
 
 
 def build_devices(originals: dict[str, int]) -> None:
@@ -140,7 +164,7 @@ def build_devices(originals: dict[str, int]) -> None:
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
     os.mkdir("/dev/shm")
-    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=256m")
+    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,{IN_MEMORY}")
 
 
 def same_file(path: str, descriptor: int) -> bool:
@@ -154,7 +178,7 @@ def same_file(path: str, descriptor: int) -> bool:
 def conceal(path: str) -> None:
     """Covers a folder with an empty one, a file with an empty file; nothing there is fine."""
     if os.path.isdir(path):
-        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=777,size=256m")
+        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=777,{IN_MEMORY}")
     elif os.path.exists(path):
         mount("/dev/null", path, None, MS_BIND)
 
@@ -200,17 +224,13 @@ class Jail:
         return child
 
     def execute(self) -> NoReturn:
-        """In the child: limits, then the program itself."""
+        """In the child: limits, the filter of system calls, then the program itself."""
         for name, value in self.orders["limits"].items():
-            kind = getattr(resource, name, None)
-            if kind is not None:
-                _, hard = resource.getrlimit(kind)
-                least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-                resource.setrlimit(kind, (least, least))
+            lower(name, value)
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.chdir(self.orders["cwd"])
-        os.execvp(self.orders["argv"][0], self.orders["argv"])
+        become(self.orders["tasks"], self.orders["filter"], self.orders["argv"])
 
     def run_plain(self) -> None:
         """The program is a child of this process; what it leaves behind is killed."""
@@ -241,6 +261,8 @@ class Jail:
         """As pid 1: builds the view, starts the program, reaps until the program has ended."""
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.close(self.lifeline)
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        limit_pids(self.orders["tasks"])
         build_view(self.orders["view"])
         child = self.start()
         prctl(PR_SET_DUMPABLE, 0)  # the program cannot look into this process or trace it

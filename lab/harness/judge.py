@@ -150,7 +150,8 @@ class Session:
                 ),
                 pass_fds=(to_worker, from_worker, self._memory),
                 hide=(ROOT, default_results(), *hide),
-                readable=(WORKER,),
+                readable=(WORKER, self._file),
+                keep_scratch=False,
                 env=CPU_ENVIRONMENT if self._engine == "cpu" else None,
             )
         finally:

@@ -8,7 +8,9 @@ Never decides what an end means for a candidate: that is the judge's.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import selectors
 import signal
@@ -43,31 +45,33 @@ class Limits:
     """Private memory that may be asked for at all, per process; useless on a GPU engine, whose
     driver reserves the whole address space."""
     cpu_s: int | None = None
+    """Per process; None: what all cores give within `wall_s`."""
     processes: int = 64
     open_files: int = 4096
     file_bytes: int = 2**33
     output_bytes: int = MEGABYTE
     """Printing so much or more is a flood; only captured output is counted."""
 
-    def for_kernel(self, count_processes: bool) -> dict[str, int]:
-        """What the kernel itself enforces, by name in `resource`.
-
-        Processes can be counted only in a user namespace of its own: elsewhere the limit counts all
-        processes of the user.
-        """
+    def for_kernel(self) -> dict[str, int]:
+        """What the kernel itself enforces, by name in `resource`; processes apart."""
         limits = {
-            "RLIMIT_CORE": 0,
+            # Not 0: the kernel hands a core to a handler (apport) at 0 too, but never at 1.
+            "RLIMIT_CORE": 1,
             "RLIMIT_NOFILE": self.open_files,
             "RLIMIT_FSIZE": self.file_bytes,
+            "RLIMIT_CPU": self.cpu_s or math.ceil(self.wall_s * (os.cpu_count() or 1)) + 1,
         }
-        if self.cpu_s is not None:
-            limits["RLIMIT_CPU"] = self.cpu_s
         if self.data_bytes is not None:
             limits["RLIMIT_DATA"] = self.data_bytes
-        if count_processes:
-            # Threads count as well: torch starts one per core in each of several pools.
-            limits["RLIMIT_NPROC"] = self.processes * 4 + 16 * (os.cpu_count() or 1)
         return limits
+
+    @property
+    def tasks(self) -> int:
+        """How many processes and threads the kernel lets it have, where it counts only these.
+
+        Torch starts one thread per core in each of several pools.
+        """
+        return self.processes * 4 + 16 * (os.cpu_count() or 1)
 
     @property
     def memory(self) -> int:
@@ -227,10 +231,13 @@ class Sandboxed:
         """From the top down: the first below the launcher is pid 1 of a namespace, if there is one,
         and takes everything in it along, however fast it forks."""
         end = time.monotonic() + KILL_WITHIN_S
-        while (found := list(descendants(self.pid))) and time.monotonic() < end:
-            for pid in found:
+        found = True
+        while found and time.monotonic() < end:
+            found = False
+            for pid in descendants(self.pid):  # one by one: a list of a fork bomb takes too long
                 send_signal(pid, signal.SIGKILL)
-            time.sleep(0.002)
+                found = True
+            time.sleep(0.002 if found else 0)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -245,7 +252,7 @@ class Sandboxed:
         while not self._ended.wait(WATCH_EVERY_S) and self._popen.poll() is None:
             if self._frozen:
                 continue
-            tree = list(descendants(self.pid))
+            tree = list(itertools.islice(descendants(self.pid), self._limits.processes + 1))
             if time.monotonic() > end:
                 self._stop_for("timeout")
             elif len(tree) > self._limits.processes:

@@ -4,20 +4,23 @@
     process.wait(timeout=60); process.returncode; process.why; kill_tree(process)
 
 Isolation, the first that works here: `bubblewrap`; `namespaces` (the same by our own means);
-`seatbelt` (macOS); else `process`. The first three give no network, a read-only view of the file
-system without `hide` and the home's secrets, and a writable scratch folder. All of them give limits
-on memory, processes, CPU and wall time, a scrubbed environment, and a process tree that ends as a
-whole, also when the judge dies.
+`seatbelt` (macOS). They give no network, a read-only view of the file system without `hide` and the
+home's secrets, and a writable scratch folder; on Linux also a filter of system calls (seccomp.py).
+Where none works, nothing is started: `MachineError`. Only `--no-sandbox` or KERNEL_LAB_ISOLATION
+lets a program run in `none`, a child process with the filter, where there is one, and limits.
 
-Never covered: the kernel itself (no system-call filter), a GPU driver's interface, and in `process`
-the network, the file system and other processes of the same user. See docs/harness.md.
+All of them, `none` too, limit memory, processes, open files, CPU and wall time, scrub the
+environment, and end the process tree as a whole, also when the judge dies.
+
+Never covered: a GPU driver's interface, and in `none` the file system and other processes of the
+same user. See docs/harness.md.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -27,33 +30,29 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from lab.errors import MachineError, unknown
+from lab.harness import seccomp, views
 from lab.harness.running import Limits, Sandboxed
+from lab.isolation import CONFINING, FORCE, NONE
 
 JAIL = Path(__file__).with_name("jail.py")
-FORCE = "KERNEL_LAB_ISOLATION"
-"""Environment variable that names the isolation to use instead of the strongest."""
-KINDS = ("bubblewrap", "namespaces", "seatbelt", "process")
+KINDS = (*CONFINING, NONE)
+FILTERED = ("bubblewrap", "namespaces", NONE)
 PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
     *("CUDA_HOME", "CC", "CXX", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND"),
     *("KERNEL_LAB_CACHE", "LSAN_OPTIONS"),
 )
 """The judge's environment variables that a sandboxed program sees; all others are withheld."""
-SECRETS = (
-    *(".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".pypirc", ".npmrc"),
-    *(".git-credentials", ".config", ".password-store", ".bash_history", ".zsh_history"),
-    *(".cache/huggingface/token", ".huggingface", "Library/Keychains"),
+OTHER_SYSTEM = "needs"
+INSTALL = (
+    "Install bubblewrap, or allow user namespaces (see Sandbox in docs/harness.md). Or go on "
+    "without: kernel-lab --no-sandbox VERB. What is measured then is marked and never promotes."
 )
-"""Hidden in the home folder even where the rest of it is shown."""
-SOCKETS = "/run"
-"""Hidden always: a socket there (Docker's, for one) is a way out that read-only does not close."""
-KEPT_IN_RUN = ("/run/opengl-driver", "/run/current-system")
-"""NixOS keeps its drivers and programs there."""
-PRIVATE = ("/tmp", "/var/tmp")
 
 __all__ = [
     "Isolation",
     "Limits",
+    "NoSandbox",
     "Sandboxed",
     "explain",
     "isolation",
@@ -62,15 +61,21 @@ __all__ = [
 ]
 
 
-View = list[tuple[str, str]]
-"""What a program sees: (what, path) from the root downwards, as jail.py reads it."""
+class NoSandbox(MachineError):
+    """Nothing on this machine confines a program, and going without was not asked for."""
 
 
 class Isolation(NamedTuple):
     """The isolation in force, and why it is not a stronger one."""
 
-    name: str
+    kind: str
     reason: str
+
+    @property
+    def name(self) -> str:
+        """What records call it: its kind, and whether system calls are filtered as well."""
+        filtered = self.kind in ("bubblewrap", "namespaces") and seccomp.supported()
+        return f"{self.kind}+seccomp" if filtered else self.kind
 
 
 def launch(
@@ -86,6 +91,7 @@ def launch(
     stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
     force: str | None = None,
+    keep_scratch: bool = True,
 ) -> Sandboxed:
     """Starts `argv` in `scratch`, its only writable folder besides `writable`.
 
@@ -95,24 +101,31 @@ def launch(
 
     `env` adds to the scrubbed environment; HOME and TMPDIR lie in `scratch`. Output goes to
     `stdout` and `stderr` (real files), or is captured, and then capped by `limits.output_bytes`.
-    `force` names an isolation. Raises `MachineError` if that, or starting at all, is impossible.
+    Without `keep_scratch` what is written to scratch is held in memory, up to 256 MiB, and nobody
+    outside sees it; of what lies there, only what `readable` names is shown (bubblewrap and
+    namespaces; elsewhere it makes no difference). `force` names an isolation. Raises `MachineError`
+    if there is none, or if starting is impossible.
     """
     scratch = scratch.resolve()
-    kind = force or isolation()
-    view = _view(scratch, hide, readable, writable)
+    kind = force or explain().kind
+    keeps = keep_scratch or kind not in ("bubblewrap", "namespaces")
+    view = views.view(scratch, hide, readable, writable, keeps)
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment.setdefault("PATH", os.defpath)
     environment |= {"HOME": str(scratch), "TMPDIR": str(temporary)}
     environment |= {"USER": "worker", "LOGNAME": "worker", **(env or {})}
+    filter_ = _filter(kind, limits)
     orders = {
         "isolation": "namespaces" if kind == "namespaces" else "plain",
-        "argv": [*_wrapper(kind, view, scratch), *argv],
+        "argv": [*_wrapper(kind, view, scratch, filter_, limits.tasks), *argv],
         "cwd": str(scratch),
-        "limits": limits.for_kernel(count_processes=kind == "namespaces"),
+        "limits": limits.for_kernel(),
+        "tasks": limits.tasks if kind == "namespaces" else 0,
         "view": view,
         "keep": list(pass_fds),
+        "filter": "" if kind == "bubblewrap" else filter_,
     }
     return Sandboxed.start(
         [sys.executable, "-I", "-S", str(JAIL)],
@@ -130,12 +143,15 @@ def kill_tree(process: Sandboxed) -> None:
 
 
 def isolation() -> str:
-    """The isolation in force: "bubblewrap", "namespaces", "seatbelt" or "process"."""
+    """The isolation in force as records name it, e.g. "namespaces+seccomp" or "none"."""
     return explain().name
 
 
 def explain() -> Isolation:
-    """The isolation in force and the reason. Tried once per process, really, in about 0.2 s."""
+    """The isolation in force and the reason. Tried once per process, really, in about 0.2 s.
+
+    Raises `NoSandbox` where none works, unless `none` was asked for.
+    """
     return _explain(os.environ.get(FORCE, ""))
 
 
@@ -147,23 +163,23 @@ def _explain(forced: str) -> Isolation:
         problem = _problem(forced)
         if problem:
             raise MachineError(f"{FORCE}={forced}, but: {problem}", f"Unset {FORCE}.")
-        return Isolation(forced, f"forced by {FORCE}")
+        asked = "by --no-sandbox or " if forced == NONE else "by "
+        return Isolation(forced, f"{asked}{FORCE}")
     reasons: list[str] = []
-    for kind in KINDS:
+    for kind in CONFINING:
         problem = _problem(kind)
         if not problem:
             return Isolation(kind, "; ".join(reasons) or "the strongest there is")
-        reasons.append(f"{kind}: {problem}")
-    raise MachineError(
-        f"no child process can be started: {'; '.join(reasons)}", "Run: kernel-lab doctor"
-    )
+        if not problem.startswith(OTHER_SYSTEM):
+            reasons.append(f"{kind}: {problem}")
+    raise NoSandbox(f"no sandbox works on this machine ({'; '.join(reasons)})", INSTALL)
 
 
 def _problem(kind: str) -> str:
     """Why `kind` does not work here, or an empty text: a probe tries to break out of it."""
     needs = {"bubblewrap": "linux", "namespaces": "linux", "seatbelt": "darwin"}
     if kind in needs and not sys.platform.startswith(needs[kind]):
-        return f"needs {needs[kind]}"
+        return f"{OTHER_SYSTEM} {needs[kind]}"
     program = {"bubblewrap": "bwrap", "seatbelt": "sandbox-exec"}.get(kind)
     if program and not shutil.which(program):
         return f"{program} is not installed"
@@ -173,7 +189,7 @@ def _problem(kind: str) -> str:
             (folder / part).mkdir()
         (folder / "secret" / "file").write_text("secret")
         process = launch(
-            [sys.executable, "-I", "-S", "-c", _PROBE, str(folder), str(kind != "process")],
+            [sys.executable, "-I", "-S", "-c", _PROBE, str(folder), str(kind != NONE)],
             scratch=folder / "scratch",
             limits=Limits(wall_s=20, memory_bytes=2**30),
             hide=[folder / "secret"],
@@ -187,7 +203,7 @@ def _problem(kind: str) -> str:
             process.kill()
         if process.returncode != 0:
             return process.tail() or f"the probe ended with {process.returncode}"
-        if (folder / "written").exists() and kind != "process":
+        if (folder / "written").exists() and kind != NONE:
             return "the probe wrote outside of its scratch folder"
     return ""
 
@@ -218,73 +234,19 @@ if confined:
 """
 
 
-def _view(
-    scratch: Path, hide: Sequence[Path], readable: Sequence[Path] | None, writable: Sequence[Path]
-) -> View:
-    home = Path.home().resolve()
-    hidden = {Path(SOCKETS), *(p.resolve() for p in hide), *(home / name for name in SECRETS)}
-    private: set[Path] = set()
-    shown = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), JAIL}
-    shown |= {Path(p) for p in KEPT_IN_RUN}
-    if readable is not None:
-        hidden |= {home}
-        private = {Path(p).resolve() for p in PRIVATE}
-        shown |= {p.resolve() for p in readable}
-    entries = [
-        *(("hide", p) for p in hidden),
-        *(("private", p) for p in private),
-        *(("read", p) for p in shown),
-        *(("write", p) for p in {scratch, *(p.resolve() for p in writable)}),
-    ]
-    entries = [(what, p) for what, p in entries if p.exists() and p != Path("/")]
-    entries.sort(key=lambda entry: len(entry[1].parts))
-    return [(what, str(p)) for what, p in entries if what != "hide" or not _hidden(p, entries)]
+def _filter(kind: str, limits: Limits) -> str:
+    """The filter of system calls, in hexadecimal; empty where there is none."""
+    if kind not in FILTERED or not seccomp.supported():
+        return ""
+    return seccomp.program(platform.machine(), memory_files=limits.data_bytes is None).hex()
 
 
-def _hidden(path: Path, entries: Sequence[tuple[str, Path]]) -> bool:
-    """Whether the nearest entry above `path` hides it already; entries are sorted by depth."""
-    above = [what for what, p in entries if p in path.parents]
-    return bool(above) and above[-1] in ("hide", "private")
-
-
-def _wrapper(kind: str, view: View, scratch: Path) -> list[str]:
+def _wrapper(kind: str, view: views.View, scratch: Path, filter_: str, tasks: int) -> list[str]:
     """The program that stands before argv in `bubblewrap` and `seatbelt`."""
     if kind == "bubblewrap":
-        return _bubblewrap(view, scratch)
+        # Not its own --seccomp: that way, kernels before 5.16 slow the program down (last_step.py).
+        inner = [sys.executable, "-I", "-S", str(views.LAST_STEP), str(tasks), filter_]
+        return [*views.bubblewrap(view, scratch), *inner]
     if kind == "seatbelt":
-        return ["sandbox-exec", "-p", seatbelt_profile(view)]
+        return ["sandbox-exec", "-p", views.seatbelt_profile(view)]
     return []
-
-
-def _bubblewrap(view: View, scratch: Path) -> list[str]:
-    argv = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"]
-    argv += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-    for pattern in ("nvidia*", "dri", "kfd", "dxg"):
-        for device in sorted(Path("/dev").glob(pattern)):
-            argv += ["--dev-bind", str(device), str(device)]
-    hidden = [(what, path) for what, path in view if what == "hide"]
-    for what, path in view:
-        if what in ("hide", "private"):
-            is_folder = Path(path).is_dir()
-            argv += ["--tmpfs", path] if is_folder else ["--ro-bind", "/dev/null", path]
-        else:
-            argv += ["--bind" if what == "write" else "--ro-bind", path, path]
-    for _, path in hidden:
-        argv += ["--remount-ro", path] if Path(path).is_dir() else []
-    return [*argv, "--chdir", str(scratch), "--"]
-
-
-def seatbelt_profile(view: View) -> str:
-    """A profile of macOS's sandbox-exec: later rules win, so the deepest path does."""
-    lines = ["(version 1)", "(allow default)", "(deny network*)", "(deny file-write*)"]
-    lines += ['(allow file-write* (literal "/dev/null") (regex #"^/dev/tty"))']
-    for what, path in view:
-        place = f"(subpath {json.dumps(path)})"
-        if what == "hide":
-            lines.append(f"(deny file-read-data file-write* {place})")
-        elif what == "private":
-            lines.append(f"(deny file-write* {place})")
-        else:
-            lines.append(f"(allow file-read* {place})")
-            lines += [f"(allow file-write* {place})"] if what == "write" else []
-    return "\n".join(lines)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confined import GENEROUS, Run
 from in_process import verify_in_process
 
 from kernels.spec import TargetFolder
+from lab.harness.running import Limits
+from lab.harness.sandbox import Sandboxed, launch
 from lab.records import Failed, Passed
 
 TARGET = '''
@@ -90,3 +95,23 @@ def judged(toy: TargetFolder, tmp_path: Path) -> Judged:
         return verify_in_process(path, toy, cases, **more)
 
     return judged
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Run]:
+    """Starts a Python script in a sandbox."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    running: list[Sandboxed] = []
+
+    def start(
+        script: str, *arguments: str, kind: str, limits: Limits = GENEROUS, **more: Any
+    ) -> Sandboxed:
+        argv = [sys.executable, "-I", "-S", "-c", textwrap.dedent(script), *arguments]
+        process = launch(argv, scratch=scratch, limits=limits, force=kind, **more)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
