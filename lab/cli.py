@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     from lab.context import Lab
     from lab.records import Profiled
 
+UNCONFINED = """warning: no sandbox. Candidate code can do on this machine whatever you can, to the
+ledger and the judge as well; what is measured now is recorded with isolation 'none' and never
+promotes."""
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
 @click.option("--results", type=PATH, help="Folder of results. [default: results]")
 @click.option("--ledger", type=PATH, help="The ledger. [default: RESULTS/ledger.jsonl]")
 @click.option("--registry", type=PATH, help="Promotions. [default: trainer/promoted.toml]")
+@click.option("--no-sandbox", is_flag=True, help="Run candidates unconfined; never promotes.")
 @click.version_option(package_name="kernel-lab")
 @click.pass_context
 def cli(
@@ -40,14 +45,20 @@ def cli(
     results: Path | None,
     ledger: Path | None,
     registry: Path | None,
+    no_sandbox: bool,
 ) -> None:
     """Find the op that costs a trainer the most, write a faster one, prove it, promote it.
 
     profile → open → verify → bench → ab → gate → promote. Start with: kernel-lab tour
     """
     from lab.context import Lab
+    from lab.isolation import forgone, without_sandbox
     from lab.places import places
 
+    if no_sandbox:
+        ctx.with_resource(without_sandbox())
+    if forgone():
+        render.note(UNCONFINED)
     ctx.obj = Lab(places(results, ledger, registry), engine)
 
 

@@ -126,6 +126,12 @@ def handle(lab: Lab, workspace: Workspace) -> str:
     return workspace.name if inside else str(workspace.folder)
 
 
+def hidden(lab: Lab, workspace: Workspace) -> tuple[Path, ...]:
+    """What no candidate may see: the lab's results and ledger, the workspaces beside its own."""
+    beside = workspace.folder.parent.glob(f"*/{workspaces.SEALED}")
+    return (lab.places.results, lab.places.ledger, *(seal.parent for seal in beside))
+
+
 def incumbent_file(lab: Lab, seal: Seal) -> Path:
     """The file of the op that a training run would use today on this engine and hardware.
 

@@ -12,6 +12,7 @@ import msgspec
 
 from lab.context import Lab
 from lab.errors import LabError
+from lab.isolation import NONE
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,16 +94,16 @@ _DEVICES = {
 
 
 def _sandbox() -> Check:
-    from lab.harness import isolation
+    from lab.harness.sandbox import explain
 
-    found = isolation()
-    good = found != "process"
-    return Check(
-        name="sandbox",
-        ok=good,
-        detail=found if good else "only a child process with limits: it sees the network and disk",
-        fix="" if good else "Install bubblewrap, or allow unprivileged user namespaces.",
-    )
+    try:
+        found = explain()
+    except LabError as error:
+        return Check(name="sandbox", ok=False, detail=error.message, fix=error.hint, required=True)
+    if found.kind == NONE:
+        detail = f"none, {found.reason}: candidates see the disk, and nothing promotes"
+        return Check(name="sandbox", ok=False, detail=detail, fix="Go without only where you must.")
+    return Check(name="sandbox", ok=True, detail=f"{found.name} ({found.reason})")
 
 
 def _compiler() -> Check:

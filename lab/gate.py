@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lab import gate_ab, gate_bench
+from lab import gate_ab, gate_bench, gate_sandbox
 from lab.evidence import Evidence, collect
 from lab.policy import Policy, Rule
 from lab.records import Compared, Reason, Verdict
@@ -34,6 +34,7 @@ RULES: dict[str, Rule] = {
     "ab": gate_ab.arms,
     "ab_step_time": gate_ab.step_time,
     "ab_val_bpb": gate_ab.val_bpb,
+    "sandbox": gate_sandbox.confined,
 }
 """Every condition of a promotion, by the name it has in a verdict."""
 

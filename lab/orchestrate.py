@@ -15,6 +15,7 @@ from lab import stages
 from lab import workspace as workspaces
 from lab.context import Lab, evidence, handle, latest_profile, target_folder
 from lab.errors import CommandError, LabError
+from lab.isolation import forgone
 from lab.progress import Progress, silent
 from lab.records import Broken, Failed, Profiled, Quarantined, Tried
 from lab.workspace import Workspace
@@ -103,6 +104,7 @@ def next_step(lab: Lab, workspace: Workspace) -> Step:
 
 def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple[str, str, str]:
     from lab.gate import Policy, judge
+    from lab.gate_sandbox import unconfined
 
     name = handle(lab, workspace)
     found = evidence(lab, workspace, stored)
@@ -119,6 +121,9 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
         return "edit", f"edit {workspace.candidate_file}", f"bench: {found.benched.outcome.reason}"
     if found.tried and isinstance(found.tried.outcome, Broken):
         return "edit", f"edit {workspace.candidate_file}", f"ab: {found.tried.outcome.reason}"
+    again = unconfined(found)
+    if again and not forgone():
+        return again, f"kernel-lab {again} {name}", "it ran without a sandbox, which never promotes"
     verdict = judge(found, Policy())
     unmet = "; ".join(r.rule for r in verdict.reasons if not r.holds)
     if verdict.decision == "promote":

@@ -269,7 +269,7 @@ class Verified(About, frozen=True, kw_only=True, tag="verified"):
 
     tier: Tier
     isolation: str
-    """The sandbox in force, e.g. `namespaces` or `none`."""
+    """The sandbox in force, e.g. `namespaces+seccomp`, or `none` (lab.isolation)."""
     outcome: Passed | Failed
 
 

@@ -19,6 +19,7 @@ from lab.context import (
     about,
     cases_of,
     evidence,
+    hidden,
     incumbent_file,
     incumbent_sha256,
     latest_profile,
@@ -147,7 +148,7 @@ def verify(
         cases_of(seal),
         engine=seal.engine,
         recording=recordings.provide(lab, seal, progress) if recorded else None,
-        settings=harness.VerifySettings(hide=(lab.places.results,)),
+        settings=harness.VerifySettings(hide=hidden(lab, workspace)),
         progress=progress,
     )
     record = Verified(
@@ -181,6 +182,7 @@ def bench(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Benche
         engine=seal.engine,
         incumbent=incumbent_file(lab, seal),
         floor_ms=floor_ms,
+        settings=harness.BenchSettings(hide=hidden(lab, workspace)),
         progress=progress,
     )
     record = Benched(
@@ -210,7 +212,7 @@ def ab_settings(
         steps=steps,
         eval_tokens=eval_tokens,
         registry=lab.places.registry,
-        hide=(lab.places.results,),
+        hide=hidden(lab, workspace),
     )
 
 
@@ -261,8 +263,12 @@ def ab(
 def _earlier_pairs(
     lab: Lab, workspace: Workspace, stored: Candidate, settings: Settings
 ) -> tuple[Tried | None, tuple[Pair, ...]]:
+    from lab.harness import isolation
+
     tried = evidence(lab, workspace, stored).tried
     if tried is None or not isinstance(tried.outcome, Compared):
+        return None, ()
+    if tried.isolation != isolation():  # pairs made without a sandbox must not count as made in it
         return None, ()
     was = tried.outcome
     same = (settings.preset, settings.data, settings.eval_tokens, settings.steps)

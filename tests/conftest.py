@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
+
+from lab.isolation import FORCE, NONE
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -17,6 +20,31 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("KERNEL_LAB_RESULTS", str(folder / "results"))
     if "KERNEL_LAB_TEST_CACHE" not in os.environ:
         monkeypatch.setenv("KERNEL_LAB_CACHE", str(folder / "cache"))
+
+
+@functools.cache
+def missing_sandbox() -> str:
+    """Why no sandbox works on this machine; empty where one does."""
+    from lab.harness.sandbox import NoSandbox, isolation
+
+    try:
+        isolation()
+    except NoSandbox as error:
+        return error.message
+    return ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_run_somewhere() -> None:
+    """Where no sandbox works, workers run in `none`: what a worker answers can be tested there."""
+    if missing_sandbox():
+        os.environ[FORCE] = NONE
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what such a machine has not tested."""
+    if os.environ.get(FORCE) == NONE:
+        terminalreporter.write_line(f"NO SANDBOX WAS TESTED: {missing_sandbox() or FORCE}")
 
 
 @pytest.fixture(scope="session")

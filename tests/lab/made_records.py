@@ -78,7 +78,13 @@ def verified(outcome: Passed | Failed | None = None, **changes: Any) -> Verified
     """A passed verification of every case, unless told otherwise."""
     outcome = outcome or passed(*CASES)
     return Verified(
-        **{**ABOUT, "tier": "device", "isolation": "none", "outcome": outcome, **changes}
+        **{
+            **ABOUT,
+            "tier": "device",
+            "isolation": "namespaces",
+            "outcome": outcome,
+            **changes,
+        }
     )
 
 
@@ -118,7 +124,7 @@ def benched(outcome: Any = None, cases: Sequence[CaseTiming] = (), **changes: An
     if outcome is None:
         cases = cases or [steady(case) for case in CASES]
         outcome = Measured(cases=tuple(cases), speedup=UNUSED, control=UNUSED)
-    defaults = {"tier": "device", "isolation": "none", "incumbent_sha256": INCUMBENT}
+    defaults = {"tier": "device", "isolation": "namespaces", "incumbent_sha256": INCUMBENT}
     return Benched(**{**ABOUT, **defaults, "outcome": outcome, **changes})
 
 
@@ -164,7 +170,7 @@ def pairs(
 
 def tried(outcome: Any = None, **changes: Any) -> Tried:
     """An A/B with a clear gain and val_bpb kept, unless told otherwise."""
-    defaults = {"isolation": "none", "incumbent_sha256": INCUMBENT}
+    defaults = {"isolation": "namespaces", "incumbent_sha256": INCUMBENT}
     return Tried(**{**ABOUT, **defaults, "outcome": outcome or compared(pairs()), **changes})
 
 

@@ -48,6 +48,7 @@ class Harness:
         self.verified: Passed | Failed | None = None
         self.benched: Measured | Quarantined | Failed | None = None
         self.step_speedup = 1.1
+        self.isolation = "namespaces+seccomp"
         self.asked_pairs: list[tuple[int, int]] = []
         self.saw: dict[str, Any] = {}
 
@@ -95,6 +96,7 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
     monkeypatch.setattr(lab.harness, "verify", stand_in.verify)
     monkeypatch.setattr(lab.recordings, "provide", lambda *given: "a recording")
     monkeypatch.setattr(lab.harness, "bench", stand_in.bench)
+    monkeypatch.setattr(lab.harness, "isolation", lambda: stand_in.isolation)
     monkeypatch.setattr(lab.ab, "compare", stand_in.compare)
     monkeypatch.setattr(lab.roofline, "measure", lambda *given, **named: None)
     return stand_in
@@ -234,6 +236,25 @@ def test_a_broken_ab_is_not_continued(
     space, _ = stages.open_workspace(here, TARGET)
     assert judged_after_all(here, space).verdict.decision == "reject"
     assert orchestrate.next_step(here, space).why == "ab: clock_mismatch"
+
+
+def test_pairs_made_without_a_sandbox_are_not_taken_over(here: Lab, harness: Harness) -> None:
+    """Else one look in a sandbox would launder the looks before it."""
+    space, _ = stages.open_workspace(here, TARGET)
+    harness.step_speedup = 1.004
+    stages.verify(here, space)
+    stages.bench(here, space)
+    harness.isolation = "none"
+    try_it(here, space, pairs=3)
+    judged = stages.gate(here, space)
+    assert [r.rule for r in judged.verdict.reasons if "without a sandbox" in r.detail] == [
+        "sandbox"
+    ]
+    assert orchestrate.next_step(here, space).stage == "ab"
+    harness.isolation = "namespaces+seccomp"
+    harness.asked_pairs.clear()
+    try_it(here, space, pairs=3)
+    assert harness.asked_pairs == [(0, 3)]
 
 
 def test_too_few_pairs_are_refused(here: Lab, harness: Harness) -> None:
