@@ -48,6 +48,8 @@ class Input:
     """`float` inputs take the case's dtype and scale; `index` inputs are int64 and never scaled."""
     scaled: bool = True
     """Whether `Case.scale` multiplies this input (a table of cosines is not)."""
+    without: tuple[str, ...] = ()
+    """Families of values (lab/harness/families.py) on which the op would be ill-conditioned."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,13 @@ class Case:
     """One shape, magnitude and layout at which a candidate is judged.
 
     `train` cases have the shapes that training really runs; they are verified and timed. `odd`
-    cases are verified only.
+    cases are verified only. `hidden` ones are drawn by the judge from `Target.ranges`, anew for
+    every verification.
     """
 
     name: str
     dims: Dims
-    purpose: Literal["train", "odd"] = "odd"
+    purpose: Literal["train", "odd", "hidden"] = "odd"
     scale: float = 1.0
     """Multiplies the float inputs: large magnitudes overflow careless kernels."""
     gradient_scale: float = 1.0
@@ -80,6 +83,24 @@ class Case:
     def shape(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """The extent of each named dim."""
         return tuple(self.dims[name] for name in names)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The legal extents of one dim: from `least` to `most`, each a multiple of `multiple`."""
+
+    least: int
+    most: int
+    multiple: int = 1
+
+    def __contains__(self, extent: int) -> bool:
+        return self.least <= extent <= self.most and extent % self.multiple == 0
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return str(self.least)
+        step = f", a multiple of {self.multiple}" if self.multiple > 1 else ""
+        return f"{self.least} to {self.most}{step}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +149,10 @@ class Target:
 
     `train_cases` turns a preset's shapes into cases; `odd_cases` are fixed. `cost` takes a case's
     dims and the bytes of one element. `scalars` are constants passed after the inputs, in order.
+
+    `ranges` are the legal extents of every dim that varies by itself: a candidate has to be right
+    at all of them, and the judge draws hidden shapes from them. `derived` are the other dims, as
+    the dim and the divisor that they follow from: `{"half": ("head_dim", 2)}`.
     """
 
     summary: str
@@ -141,6 +166,8 @@ class Target:
     independent: str = ""
     """A dim along which the op works on each part by itself: results for some parts depend on those
     parts of the inputs alone. Recordings of large calls keep only some of them. Empty: none."""
+    ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
+    derived: Mapping[str, tuple[str, int]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def differentiable(self) -> tuple[str, ...]:
@@ -155,6 +182,11 @@ class Target:
     def cases(self, shape: TrainingShape) -> tuple[Case, ...]:
         """Training cases of `shape` first, then the odd ones."""
         return (*self.train_cases(shape), *self.odd_cases)
+
+    def complete(self, dims: Dims) -> Dims:
+        """`dims` of `ranges` with those that follow from them."""
+        others = {name: dims[of] // by for name, (of, by) in self.derived.items()}
+        return {**dims, **others}
 
 
 @dataclass(frozen=True)

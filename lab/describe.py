@@ -122,6 +122,7 @@ def _(value: r.Verified) -> list[Any]:
             f"{value.candidate_sha256[:12]}, sandbox {value.isolation}"
             + ("" if outcome.deterministic else "; not deterministic")
             + ("" if outcome.recording else "; no calls recorded in training among them")
+            + (f"; NO CHANGE: the {same} called again" if (same := outcome.no_change_of) else "")
         ),
         table(
             ("tensor", "type", "worst case", ">error", ">allowed", ">incumbent's", ">of allowed"),

@@ -26,6 +26,7 @@ __all__ = ["RULES", "Evidence", "Policy", "ab_settled", "collect", "judge"]
 
 RULES: dict[str, Rule] = {
     "verify": gate_bench.verified,
+    "change": gate_bench.changed,
     "bench": gate_bench.benched,
     "bench_verified": gate_bench.covered,
     "bench_control": gate_bench.control,

@@ -38,6 +38,17 @@ def verified(evidence: Evidence, policy: Policy) -> Finding:
     return Finding("holds", what)
 
 
+def changed(evidence: Evidence, policy: Policy) -> Finding:
+    """The candidate does something else than the incumbent or the reference called again."""
+    record = evidence.verified
+    if record is None or isinstance(record.outcome, Failed):
+        return Finding("open", f"not verified on this machine; {then_run('verify', evidence)}")
+    same = record.outcome.no_change_of
+    if same:
+        return Finding("contradicted", f"no change: the candidate is the {same} called again")
+    return Finding("holds", "neither the incumbent nor the reference called again")
+
+
 def benched(evidence: Evidence, policy: Policy) -> Finding:
     """There are times, at the demanded tier, and they can be true."""
     record = evidence.benched

@@ -112,9 +112,14 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
         return "promoted", f"kernel-lab demote {workspace.seal.target}", "it is the incumbent now"
     if found.verified is None:
         return "verify", f"kernel-lab verify {name}", "this candidate was not verified here yet"
-    if isinstance(found.verified.outcome, Failed):
-        failed = found.verified.outcome
-        return "edit", f"edit {workspace.candidate_file}", f"verify: {failed.reason}"
+    outcome = found.verified.outcome
+    if isinstance(outcome, Failed) or outcome.no_change_of:
+        why = (
+            outcome.reason
+            if isinstance(outcome, Failed)
+            else f"no change, the {outcome.no_change_of} called again"
+        )
+        return "edit", f"edit {workspace.candidate_file}", f"verify: {why}"
     if found.benched is None:
         return "bench", f"kernel-lab bench {name}", "verified, not timed yet"
     if isinstance(found.benched.outcome, Failed | Quarantined):

@@ -105,6 +105,8 @@ class Passed(_Outcome, frozen=True, kw_only=True, tag="passed"):
     recording: str = ""
     """sha256 of the calls recorded in training that were checked too (the cases `recorded_step_N`);
     empty if there were none."""
+    no_change_of: Literal["", "incumbent", "reference"] = ""
+    """What the candidate really is, called again: correct, and no candidate for a win."""
 
 
 class Failed(_Outcome, frozen=True, kw_only=True, tag="failed"):

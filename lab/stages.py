@@ -149,6 +149,7 @@ def verify(
         engine=seal.engine,
         recording=recordings.provide(lab, seal, progress) if recorded else None,
         settings=harness.VerifySettings(hide=hidden(lab, workspace)),
+        running=incumbent_file(lab, seal),
         progress=progress,
     )
     record = Verified(
@@ -284,6 +285,13 @@ def _require_verified(lab: Lab, workspace: Workspace, stored: Candidate, stage: 
         raise CandidateError(
             f"{stage} refused: {found} verification of {stored.sha256[:12]} on this machine",
             f"Run: kernel-lab verify {workspace.name}",
+        )
+    same = verified.outcome.no_change_of
+    if same:
+        raise CandidateError(
+            f"{stage} refused: no change, {stored.sha256[:12]} is the {same} called again",
+            f"There is nothing to measure. Write a kernel of your own into "
+            f"{workspace.candidate_file}.",
         )
 
 

@@ -72,7 +72,21 @@ def _shapes(target: Target, cases: tuple[Case, ...]) -> str:
         lines.append(
             f"| {case.name} | {sizes} | {case.purpose} | {cost.bytes_moved:,} | {cost.flops:,} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_hidden(target)])
+
+
+def _hidden(target: Target) -> list[str]:
+    """That there are further shapes, and from which ranges; never which."""
+    if not target.ranges:
+        return []
+    ranges = [f"`{name}` {allowed}" for name, allowed in target.ranges.items()]
+    ranges += [f"`{name}` = {of} / {by}" for name, (of, by) in target.derived.items()]
+    return [
+        "",
+        "Every verification also draws shapes that stand nowhere, new ones each time: odd, prime, "
+        "one, powers of two and beside them, longer than a block. These sizes are legal, and a "
+        f"candidate has to be right at all of them: {'; '.join(ranges)}.",
+    ]
 
 
 def _worth(hot: HotOp | None, seal: Seal) -> str:
@@ -97,7 +111,10 @@ def _rules(target: str) -> str:
   project; {target} keeps no state between calls.
 - It is differentiable by its framework (for torch, a `torch.autograd.Function` or a custom op). A
   candidate that cuts the gradient fails.
-- It never writes its inputs. Inputs may be strided.
+- It never writes its inputs, nor changes their shape, strides or storage. Inputs may be strided.
+- Inputs are normal, spiked, large, tiny, constant along rows, mostly zero, or with outlier
+  channels; incoming gradients are normal, or tiny, heavy-tailed and mostly zero.
+- The incumbent or the reference called again is no change: verify says so and bench refuses it.
 - Error is measured against the float64 reference and compared with the incumbent's own error, per
   case, type, output and gradient.
 - Write what you expect into `notes.md` before a run, and what came out after it."""

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kernels.spec import Case, Cost, Dims, Input, Output, Target, TrainingShape
+from kernels.spec import Case, Cost, Dims, Input, Output, Range, Target, TrainingShape
 
 AXES = ("count", "rows", "columns")
 STEPS = 5
@@ -54,7 +54,9 @@ def cost(dims: Dims, itemsize: int) -> Cost:
 
 TARGET = Target(
     summary="Polar Express: five steps of X <- a X + (b A + c A^2) X, A = X X^T, towards U V^T",
-    inputs=(Input("gradient", AXES, gradients, differentiable=False),),
+    # Rows that are constant are multiples of each other. Five steps raise what rounding leaves of
+    # the singular values that are then zero a thousandfold, so in bfloat16 no digit is right.
+    inputs=(Input("gradient", AXES, gradients, differentiable=False, without=("flat",)),),
     outputs=(Output("orthogonalized", AXES),),
     scalars=MappingProxyType({"steps": float(STEPS)}),
     train_cases=train_cases,
@@ -71,6 +73,16 @@ TARGET = Target(
         _case("ill_conditioned_tall", 2, 130, 40, decades=2, scale=1e-2),
         _case("large_magnitude", 2, 40, 40, scale=1e4),
         _case("eps_decides", 2, 40, 40, scale=1e-8),
+    ),
+    # The shorter side is no shorter than this: with few singular values the error of a whole matrix
+    # is one draw, and between two honest implementations on 3791 x 1 it differed up to 370 times.
+    ranges=MappingProxyType(
+        {
+            "count": Range(1, 256),
+            "rows": Range(16, 2048),
+            "columns": Range(16, 2048),
+            "decades": Range(0, 3),
+        }
     ),
     cost=cost,
     independent="count",

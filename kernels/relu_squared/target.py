@@ -1,8 +1,9 @@
 """The contract of `relu_squared`: the activation of the MLP."""
 
 from math import prod
+from types import MappingProxyType
 
-from kernels.spec import Case, Cost, Dims, Input, Output, Target, TrainingShape
+from kernels.spec import Case, Cost, Dims, Input, Output, Range, Target, TrainingShape
 
 AXES = ("batch", "sequence", "hidden")
 
@@ -41,6 +42,13 @@ TARGET = Target(
         _case("large_magnitude", 2, 33, 160, scale=1e4),
         _case("small_magnitude", 2, 33, 160, scale=1e-6),
         _case("tiny_gradients", 2, 33, 160, gradient_scale=1e-8),
+    ),
+    ranges=MappingProxyType(
+        {
+            "batch": Range(1, 1024),
+            "sequence": Range(1, 65536),
+            "hidden": Range(1, 65536),
+        }
     ),
     cost=cost,
     independent="batch",

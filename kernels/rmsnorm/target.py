@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kernels.spec import Case, Cost, Dims, Input, Output, Target, TrainingShape
+from kernels.spec import Case, Cost, Dims, Input, Output, Range, Target, TrainingShape
 
 AXES = ("batch", "sequence", "width")
 
@@ -57,6 +57,13 @@ TARGET = Target(
         _case("large_magnitude", 2, 33, 160, scale=1e4),
         _case("eps_decides", 2, 33, 160, scale=1e-4),
         _case("tiny_gradients", 2, 33, 160, gradient_scale=1e-8),
+    ),
+    ranges=MappingProxyType(
+        {
+            "batch": Range(1, 1024),
+            "sequence": Range(1, 65536),
+            "width": Range(2, 16384),
+        }
     ),
     cost=cost,
     independent="batch",

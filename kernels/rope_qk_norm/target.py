@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kernels.spec import Case, Cost, Dims, Input, Output, Target, TrainingShape
+from kernels.spec import Case, Cost, Dims, Input, Output, Range, Target, TrainingShape
 
 AXES = ("batch", "sequence", "heads", "head_dim")
 TABLE = ("sequence", "half")
@@ -89,6 +89,16 @@ TARGET = Target(
         _case("eps_decides", 2, 33, 2, 64, scale=1e-4),
         _case("tiny_gradients", 2, 33, 2, 64, gradient_scale=1e-8),
     ),
+    ranges=MappingProxyType(
+        {
+            "batch": Range(1, 1024),
+            "sequence": Range(1, 65536),
+            "heads": Range(1, 128),
+            "head_dim": Range(2, 512, multiple=2),
+            "first_position": Range(0, 65536),
+        }
+    ),
+    derived=MappingProxyType({"half": ("head_dim", 2)}),
     cost=cost,
     independent="batch",
 )

@@ -118,7 +118,7 @@ def _dtype(folder: TargetFolder, engine: str, settings: BenchSettings) -> str:
 
 def _prepare(sessions: Mapping[str, Session], folder: TargetFolder, pool: Executor) -> None:
     """Starts all workers at once, the judge's own torch meanwhile."""
-    from lab.harness.checking import incumbent_blamed
+    from lab.harness.appeal import incumbent_blamed
 
     futures = {arm: pool.submit(session.prepare) for arm, session in sessions.items()}
     import torch  # noqa: F401

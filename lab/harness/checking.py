@@ -1,12 +1,13 @@
 """One case in one dtype: several rounds of fresh inputs in the same storage, every answer checked.
 
 Each round writes new content into the very storage of the round before, so an answer that was
-remembered by address, tensor or number of calls is found out. Within a round the first content
-comes back in the last slot, which shows whether the candidate is deterministic. The order of the
-checks is that of records.FailureReason; the first failure ends it with a `Fault`.
+remembered by address, tensor or number of calls is found out. A round has three calls. The last
+repeats the first, which shows whether the candidate is deterministic; the one between has other
+content, which shows a buffer that all calls return. The order of the checks is that of
+records.FailureReason; the first failure ends it with a `Fault`.
 
-The case itself is on trial too: if zeros, a constant or a copy of an input would pass, it proves
-nothing and `MachineError` says so.
+The case itself is on trial too: if an answer that anyone could give would pass (probes.py), it
+proves nothing, and `ProvesNothing` says so.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from typing import TYPE_CHECKING
 
 from lab.errors import MachineError
 from lab.harness import forms, inputs, oracle, tolerances, words
+from lab.harness.appeal import Appeal, incumbent_blamed
+from lab.harness.families import Round, Taker
 from lab.harness.forms import Answers
-from lab.harness.inputs import Content, Family, Layout
+from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
-from lab.harness.tolerances import Bounds, Distance
+from lab.harness.probes import Probes
+from lab.harness.tolerances import Agreement, Bounds, Distance
 from lab.records import TensorCheck
 
 if TYPE_CHECKING:
@@ -33,37 +37,25 @@ if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
     from lab.harness.recording import RecordedCall
 
-TRAINING_ROUNDS: tuple[tuple[Family, bool], ...] = (
-    ("drawn", True),
-    ("drawn", False),
-    ("spiked", True),
-    ("drawn", True),
-)
-"""(how inputs are drawn, with gradients). Without, it runs under no_grad, as evaluation does."""
-PLAIN_ROUNDS: tuple[tuple[Family, bool], ...] = (
-    ("drawn", False),
-    ("spiked", False),
-    ("drawn", False),
-)
-"""For targets without gradients."""
-RECORDED_ROUNDS: tuple[tuple[Family, bool], ...] = (("drawn", True), ("drawn", False))
-RECORDED_PLAIN_ROUNDS: tuple[tuple[Family, bool], ...] = (("drawn", False), ("drawn", False))
-"""For calls that training recorded: a new variation of the call in each, beside drawn content."""
+SLOTS = 3
+"""Calls per round."""
 HEAVY_BYTES = 2**25
-"""Cases whose slot is larger have one content per round instead of two, and only the first three
-rounds: the oracle is the cost."""
+"""Cases whose slot is larger have one round fewer, and the oracle, whose time it is, sees one
+content per round instead of two. The second call's content is then the first one's, shuffled, and
+its answer is compared with the incumbent's."""
 LIGHT_BYTES = 2**22
 """Below, the judge computes on one thread: several would only take the cores from the workers."""
 LARGEST = float(2**1023)
-PROBES = ("zeros", "constant", "copy")
-NEIGHBOURS = 6
-"""How often the incumbent is asked again before a candidate is refused. Of 600 checks of an honest
-but twice less accurate Polar Express on 127 x 33 matrices, none were refused; without, 5."""
+"""The largest error that a record holds: JSON knows no infinity."""
+
+
+class ProvesNothing(MachineError):
+    """A case on which doing nothing would pass."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One tensor of every slot of a round: what was found and what is allowed there."""
+    """One tensor of a round's slots that the oracle saw: what was found, what is allowed there."""
 
     name: str
     index: int
@@ -82,24 +74,29 @@ class CaseChecks:
     dtype: str
     engine: str
     layout: Layout
+    _probes: Probes
     recorded: RecordedCall | None = None
     """If given, one content of each round, at a secret place, varies this call of training."""
     deterministic: bool = True
+    identical: bool = True
+    """Whether every answer was, bit for bit, the incumbent's."""
+    current: Round | None = None
+    """The round that is running, or was last."""
     _worst: dict[str, tuple[float, TensorCheck]] = field(default_factory=dict)
     _right: dict[str, set[bytes]] = field(default_factory=dict)
     """By tensor, digests of answers that were right in earlier rounds, for other content."""
-    _unrefuted: set[str] = field(default_factory=lambda: set(PROBES))
-    _constants: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: TargetFolder, case: Case, dtype: str, engine: str) -> CaseChecks:
         """Nothing checked yet."""
-        return cls(folder, case, dtype, engine, Layout.of(folder.target, case, dtype))
+        layout = Layout.of(folder.target, case, dtype)
+        return cls(folder, case, dtype, engine, layout, Probes.of(dtype))
 
     @classmethod
     def of_recorded(cls, folder: TargetFolder, call: RecordedCall, engine: str) -> CaseChecks:
         """Nothing checked yet of a call that training recorded."""
-        return cls(folder, call.case, call.dtype, engine, call.layout, recorded=call)
+        probes = Probes.of(call.dtype)
+        return cls(folder, call.case, call.dtype, engine, call.layout, probes, recorded=call)
 
     @property
     def checks(self) -> tuple[TensorCheck, ...]:
@@ -108,84 +105,104 @@ class CaseChecks:
 
     @property
     def slots(self) -> int:
-        """Calls per round; the last repeats the first."""
-        return 2 if self.heavy else 3
+        """Calls per round."""
+        return SLOTS
 
     @property
     def heavy(self) -> bool:
         """Whether the case is so large that the oracle's time counts."""
         return self.layout.slot_bytes > HEAVY_BYTES
 
-    def run(self, candidate: Session, incumbent: Session, pool: Executor) -> None:
+    @property
+    def taker(self) -> Taker:
+        """What this case in this dtype can be dealt."""
+        without = {family for one in self.folder.target.inputs for family in one.without}
+        layout = self.layout
+        return Taker(
+            self.case,
+            self.dtype,
+            layout.differentiable,
+            self.heavy,
+            frozenset(without),
+            self.recorded is not None,
+        )
+
+    def run(
+        self, rounds: Sequence[Round], candidate: Session, incumbent: Session, pool: Executor
+    ) -> None:
         """All rounds. Raises `Fault` for the candidate, `MachineError` for everything else."""
         with judge_threads(1 if self.layout.slot_bytes <= LIGHT_BYTES else None):
-            self._run(candidate, incumbent, pool)
-
-    def _run(self, candidate: Session, incumbent: Session, pool: Executor) -> None:
-        candidate.arrange(self.layout, self.slots)
-        with incumbent_blamed(self.folder.id):
-            incumbent.arrange(self.layout, self.slots)
-        random = inputs.generator()
-        for family, differentiate in self._rounds():
-            contents = self._contents(random, family)
-            self._round(contents, differentiate, candidate, incumbent, pool)
-        if self._unrefuted:
-            raise MachineError(
+            candidate.arrange(self.layout, SLOTS)
+            with incumbent_blamed(self.folder.id):
+                incumbent.arrange(self.layout, SLOTS)
+            random = inputs.generator()
+            for self.current in rounds:
+                self._round(self.current, random, candidate, incumbent, pool)
+        if self._probes.unrefuted:
+            raise ProvesNothing(
                 f"{self.folder.id}, case {self.case.name}, {self.dtype}: "
-                f"{', '.join(sorted(self._unrefuted))} would pass, so the case proves nothing",
+                f"{', '.join(sorted(self._probes.unrefuted))} would pass, so the case proves "
+                "nothing",
                 f"Change the case in {self.folder.path / 'target.py'}.",
             )
 
-    def _rounds(self) -> tuple[tuple[Family, bool], ...]:
-        if self.recorded:
-            return RECORDED_ROUNDS if self.layout.differentiable else RECORDED_PLAIN_ROUNDS
-        rounds = TRAINING_ROUNDS if self.layout.differentiable else PLAIN_ROUNDS
-        return rounds[:3] if self.heavy else rounds
-
-    def _contents(self, random: Generator, family: Family) -> list[Content]:
-        """The contents of a round, all new."""
+    def _contents(self, one: Round, random: Generator) -> list[Content]:
+        """What the oracle will see in a round: where its contents come from."""
         contents = [
-            inputs.draw(self.folder.target, self.case, self.dtype, random, family)
-            for _ in range(self.slots - 1)
+            inputs.draw(self.folder.target, self.case, self.dtype, random, one.family)
+            for _ in range(1 if self.heavy and not self.recorded else SLOTS - 1)
         ]
         if self.recorded:
             contents[random.integers(len(contents))] = self.recorded.varied(random)
         return contents
 
+    def _given(self, contents: Sequence[Content], random: Generator) -> torch.Tensor:
+        """The bytes of all slots: the last repeats the first, the second differs."""
+        given = inputs.pack(self.layout, [contents[0], contents[-1], contents[0]])
+        if len(contents) == 1:
+            inputs.shuffle(self.layout, self.folder.target, given[1], random)
+        return given
+
     def _round(
         self,
-        contents: Sequence[Content],
-        differentiate: bool,
+        one: Round,
+        random: Generator,
         candidate: Session,
         incumbent: Session,
         pool: Executor,
     ) -> None:
-        given = inputs.pack(self.layout, [*contents, contents[0]])
-        theirs = pool.submit(forms.exchange, incumbent, given, differentiate)
-        ours = pool.submit(forms.exchange, candidate, given, differentiate)
+        contents = self._contents(one, random)
+        given = self._given(contents, random)
+        theirs = pool.submit(forms.exchange, incumbent, given, one.differentiate)
+        ours = pool.submit(forms.exchange, candidate, given, one.differentiate)
         expected = [oracle.evaluate(self.folder, content) for content in contents]
         wait([ours, theirs])
         answers = ours.result()
         with incumbent_blamed(self.folder.id):
             honest = theirs.result()
             forms.check_outputs(honest, self.layout, self.engine)
-            forms.check_inputs(incumbent, self.layout, given)
-            if differentiate:
+            forms.check_inputs(incumbent, honest, self.layout, given)
+            if one.differentiate:
                 forms.check_gradients(honest, self.layout, self.engine)
+        self.identical = self.identical and same_bytes(answers, honest)
 
         forms.check_outputs(answers, self.layout, self.engine)
         outputs = self._answered(answers, honest, expected, gradients=False)
         _check_finite(outputs)
-        forms.check_inputs(candidate, self.layout, given)
-        appeal = Appeal(self.folder, self.layout, incumbent, differentiate)
+        forms.check_inputs(candidate, answers, self.layout, given)
+        appeal = Appeal(self.folder, self.layout, incumbent, one.differentiate)
         self._check_values(contents, outputs, appeal)
         gradients: list[Answered] = []
-        if differentiate:
+        if one.differentiate:
             forms.check_gradients(answers, self.layout, self.engine)
             gradients = self._answered(answers, honest, expected, gradients=True)
             _check_finite(gradients)
             self._check_values(contents, gradients, appeal)
-        self._probe(contents, [*outputs, *gradients])
+        if len(contents) == 1:
+            self._check_shuffled(given[1], answers, honest, [*outputs, *gradients], appeal)
+        for slot, content in enumerate(contents):
+            within = {tensor.name: tensor.within[slot] for tensor in (*outputs, *gradients)}
+            self._probes.strike(content, within)
 
     def _answered(
         self,
@@ -207,9 +224,9 @@ class CaseChecks:
                 tolerances.bounds(oracle, theirs[slot], span.dtype)
                 for slot, oracle in enumerate(right)
             ]
-            within.append(within[0])
             tensors = answers.tensors(span)
-            found.append(Answered(name, first + index, gradients, tensors, within))
+            seen = [*tensors[: len(expected)], tensors[-1]]
+            found.append(Answered(name, first + index, gradients, seen, [*within, within[0]]))
         return found
 
     def _check_values(
@@ -239,8 +256,33 @@ class CaseChecks:
                     raise Fault("stale_output", words.stale(one.name))
             for away in distances:
                 if not away.ok:
-                    detail = words.too_far(one.name, away, one.within[0].dtype)
-                    raise Fault("gradient" if one.is_gradient else "numeric", detail)
+                    raise wrong(one, away)
+
+    def _check_shuffled(
+        self,
+        given: torch.Tensor,
+        answers: Answers,
+        honest: Answers,
+        tensors: Sequence[Answered],
+        appeal: Appeal,
+    ) -> None:
+        """The second call of a heavy round. Whoever disagrees with the incumbent is heard by the
+        oracle, which has the last word."""
+        spans = (*self.layout.outputs, *self.layout.gradients)
+        for one in tensors:
+            found, theirs = (a.tensors(spans[one.index])[1] for a in (answers, honest))
+            if Agreement.like(one.within[0]).holds(found, theirs):
+                continue
+            content = inputs.unpack(self.layout, given)
+            right = oracle.evaluate(self.folder, content).tensors[one.index]
+            within = tolerances.bounds(right, theirs, spans[one.index].dtype)
+            _check_finite([Answered(one.name, one.index, one.is_gradient, [found], [within])])
+            away = appeal.distance(content, one.index, found, within)
+            self._remember(one.name, away, within)
+            if not away.ok and digest(found) in self._right[one.name]:
+                raise Fault("stale_output", words.stale(one.name))
+            if not away.ok:
+                raise wrong(one, away)
 
     def _remember(self, name: str, distance: Distance, within: Bounds) -> None:
         if name in self._worst and distance.excess <= self._worst[name][0]:
@@ -249,7 +291,7 @@ class CaseChecks:
             case=self.case.name,
             dtype=self.dtype,
             tensor=name,
-            max_error=min(distance.max_error, LARGEST),  # records hold no infinity
+            max_error=min(distance.max_error, LARGEST),
             rms_error=min(distance.rms_error, LARGEST),
             allowed_max=distance.allowed_max,
             allowed_rms=distance.allowed_rms,
@@ -258,60 +300,18 @@ class CaseChecks:
         )
         self._worst[name] = (distance.excess, check)
 
-    def _probe(self, contents: Sequence[Content], tensors: Sequence[Answered]) -> None:
-        """Strikes off each probe that one tensor's bounds refuse on one content."""
-        import torch
 
-        for slot, content in enumerate(contents):
-            for one in tensors:
-                within = one.within[slot]
-                right = within.oracle
-                constant = self._constants.setdefault(one.name, float(right.mean()))
-                guesses = {
-                    "zeros": [torch.zeros_like(right)],
-                    "constant": [torch.full_like(right, constant)],
-                    "copy": [
-                        t.double().reshape(right.shape)
-                        for t in content.inputs
-                        if t.numel() == right.numel()
-                    ],
-                }
-                for name in sorted(self._unrefuted):
-                    if not any(tolerances.distance(g, within).ok for g in guesses[name]):
-                        self._unrefuted.discard(name)
-                if not self._unrefuted:
-                    return
+def wrong(one: Answered, away: Distance) -> Fault:
+    """The fault of a tensor that is further from the oracle than allowed."""
+    detail = words.too_far(one.name, away, one.within[0].dtype)
+    return Fault("gradient" if one.is_gradient else "numeric", detail)
 
 
-@dataclass(frozen=True)
-class Appeal:
-    """Judges a result by its bounds, and once more by wider ones before it is refused."""
+def same_bytes(ours: Answers, theirs: Answers) -> bool:
+    """Whether two workers gave the same answers, bit for bit."""
+    import torch
 
-    folder: TargetFolder
-    layout: Layout
-    incumbent: Session
-    differentiate: bool
-
-    def distance(
-        self, content: Content, index: int, found: torch.Tensor, within: Bounds
-    ) -> Distance:
-        """Of a result from the oracle; `index` is the tensor's place among `Expected.tensors`."""
-        first = tolerances.distance(found, within)
-        if first.ok:
-            return first
-        return tolerances.distance(found, tolerances.widest(within, self._near(content, index)))
-
-    def _near(self, content: Content, index: int) -> Iterator[Bounds]:
-        """Bounds on neighbouring inputs, from the incumbent's results there."""
-        span = (*self.layout.outputs, *self.layout.gradients)[index]
-        random = inputs.generator()
-        for _ in range(NEIGHBOURS):
-            near = inputs.nudged(content, random)
-            given = inputs.pack(self.layout, [near])
-            with incumbent_blamed(self.folder.id):
-                honest = forms.exchange(self.incumbent, given, self.differentiate)
-            right = oracle.evaluate(self.folder, near).tensors[index]
-            yield tolerances.bounds(right, honest.tensors(span)[0], span.dtype)
+    return torch.equal(ours.results, theirs.results)
 
 
 def _check_finite(tensors: Sequence[Answered]) -> None:
@@ -333,18 +333,6 @@ def judge_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def incumbent_blamed(target: str) -> Iterator[None]:
-    """A `Fault` in here is the incumbent's, hence the lab's: it becomes a `MachineError`."""
-    try:
-        yield
-    except Fault as fault:
-        raise MachineError(
-            f"the incumbent of {target} failed: {fault.reason}: {fault.detail}",
-            "Nothing can be judged against it. Mend it, or demote it if it was promoted.",
-        ) from fault
 
 
 def digest(tensor: torch.Tensor) -> bytes:

@@ -74,10 +74,15 @@ def check_gradients(answers: Answers, layout: Layout, engine: str) -> None:
             _check_tensor(name, span, gradient, engine)
 
 
-def check_inputs(session: Session, layout: Layout, given: torch.Tensor) -> None:
-    """Reason input_changed, if any given byte differs afterwards, gaps and guards included."""
+def check_inputs(session: Session, answers: Answers, layout: Layout, given: torch.Tensor) -> None:
+    """Reason input_changed, if any given byte differs afterwards, gaps and guards included, or if
+    an argument has another shape, other strides or other storage than it was given with."""
     import numpy as np
 
+    for call in answers.calls:
+        for name, moved in zip(layout.given_names, call.moved, strict=False):
+            if moved:
+                raise Fault("input_changed", words.input_moved(name))
     after = session.read_given(len(given))
     # In words of 8 bytes: 8 times fewer comparisons. All sizes are multiples of 256.
     if np.array_equal(given.numpy().view(np.int64), after.numpy().view(np.int64)):

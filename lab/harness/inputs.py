@@ -14,8 +14,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from lab.harness import families
+from lab.harness.families import Family
 from lab.harness.protocol import Argument, Arrange, Span
 
 if TYPE_CHECKING:
@@ -33,17 +35,12 @@ POISON = 0xFF
 """Repeated, NaN in every float type and -1 in every integer type."""
 GAP = (8, 5)
 """Elements before and after each row of a strided tensor. Odd in sum, so rows lose alignment."""
-SPIKE_SHARE, SPIKE = 1 / 256, 8.0
-"""In spiked inputs, this share of elements is this much larger. Whoever leaves out 1% of a row of
-512 misses a spike in 2% of the rows, and there the mean square is off by a tenth and more."""
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8, "int64": 8}
 """Known without torch: layouts are made while the workers import it."""
 
 SHUFFLED = 128
 NUDGE = 2.0
-
-Family = Literal["drawn", "spiked"]
 
 
 def generator() -> Generator:
@@ -184,12 +181,7 @@ def draw(
     random: Generator,
     family: Family = "drawn",
 ) -> Content:
-    """One call's content.
-
-    `spiked` multiplies a few random elements of every scaled float input: partial work that goes
-    unnoticed on even data is then far off. Cases with a scale of their own are not spiked: they
-    test magnitude, and a spike on top might overflow what is meant to fit.
-    """
+    """One call's content, of a family as far as the case and its inputs take it."""
     inputs = []
     for one in target.inputs:
         shape = case.shape(one.shape)
@@ -198,23 +190,17 @@ def draw(
             raise ValueError(f"{one.name}: draw gave {values.shape}, the case says {shape}")
         if one.kind == "float" and one.scaled:
             values = values * case.scale
-            if family == "spiked" and case.scale == 1.0:
-                values = spiked(values, random)
+            if case.scale == 1.0:
+                values = families.of_input(family, values, random)
         inputs.append(_rounded(values, dtype_of(one, dtype)))
     incoming = []
     if any(is_leaf(one) for one in target.inputs):
         for output in target.outputs:
             values = random.standard_normal(case.shape(output.shape)) * case.gradient_scale
+            if case.gradient_scale == 1.0:
+                values = families.of_gradient(family, values, random)
             incoming.append(_rounded(values, output_dtype(output.dtype, dtype)))
     return Content(tuple(inputs), tuple(incoming))
-
-
-def spiked(values: np.ndarray, random: Generator) -> np.ndarray:
-    """`values` with a few random elements, at least one, made larger."""
-    count = max(1, round(values.size * SPIKE_SHARE))
-    flat = values.reshape(-1).copy()
-    flat[random.integers(values.size, size=count)] *= SPIKE
-    return flat.reshape(values.shape)
 
 
 def nudged(content: Content, random: Generator) -> Content:

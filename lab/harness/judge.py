@@ -219,6 +219,12 @@ class Session:
             raise Fault("protocol", f"{len(fetched.calls)} results of {slots} calls")
         return fetched.calls
 
+    def trace(self, differentiate: bool) -> tuple[str, ...]:
+        """The operators of one more call, on what the first slot holds."""
+        traced = self._ask(protocol.Trace(differentiate=differentiate), protocol.Traced)
+        self._freeze()
+        return traced.operators
+
     def read_given(self, slots: int) -> torch.Tensor:
         """A private copy of what was given, uint8 [slots, given_bytes]."""
         return self._read(0, slots, self._results // self._slots)

@@ -117,7 +117,13 @@ class Fetch(Message, frozen=True, kw_only=True):
     """Write what the calls returned into their slots, and describe it. -> Fetched"""
 
 
-Question = Parse | Start | Import | Arrange | Load | Run | Fetch
+class Trace(Message, frozen=True, kw_only=True):
+    """Call the function once more on the first slot, and write down its operators. -> Traced"""
+
+    differentiate: bool
+
+
+Question = Parse | Start | Import | Arrange | Load | Run | Fetch | Trace
 
 # ---- the worker answers -------------------------------------------------------------------------
 
@@ -150,12 +156,20 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     container: Literal["one", "several"]
     outputs: tuple[Returned, ...]
     gradients: tuple[Returned | None, ...]
+    moved: tuple[bool, ...] = ()
+    """For each argument, whether its shape, strides or storage changed."""
 
 
 class Fetched(Message, frozen=True, kw_only=True):
     """What every call returned, in order."""
 
     calls: tuple[Call, ...]
+
+
+class Traced(Message, frozen=True, kw_only=True):
+    """The framework's operators, in order, that a call and its backward consist of."""
+
+    operators: tuple[str, ...]
 
 
 class Refused(Message, frozen=True, kw_only=True):
@@ -165,7 +179,7 @@ class Refused(Message, frozen=True, kw_only=True):
     detail: str
 
 
-Answer = Done | Ran | Fetched | Refused
+Answer = Done | Ran | Fetched | Traced | Refused
 
 
 class Channel:

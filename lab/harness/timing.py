@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from lab.harness import clocks, forms, inputs, oracle, tolerances, words
-from lab.harness.checking import LIGHT_BYTES, Appeal, incumbent_blamed, judge_threads
+from lab.harness.appeal import Appeal, incumbent_blamed
+from lab.harness.checking import LIGHT_BYTES, judge_threads
 from lab.harness.clocks import Block
 from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
@@ -195,7 +196,7 @@ class CaseTimes:
         for arm in order:
             if arm == "candidate":
                 answers[arm] = self._exchange(arm, given)
-                forms.check_inputs(self.sessions[arm], self.layout, given)
+                forms.check_inputs(self.sessions[arm], answers[arm], self.layout, given)
                 continue
             with incumbent_blamed(self.folder.id):
                 answers[arm] = self._exchange(arm, given)

@@ -3,8 +3,10 @@
     outcome = verify(Path("candidate.py"), folder, cases, engine="cpu")
 
 Two fresh workers run the candidate and the incumbent on the same secret inputs; the judge compares
-both with the float64 oracle. The incumbent's own error sets the bounds (tolerances.py). Returns the
-first failure, or every check; raises `MachineError` only where the lab, the incumbent or the
+both with the float64 oracle. The incumbent's own error sets the bounds (tolerances.py). Beside the
+cases given, there are hidden shapes (shapes.py) and families of values (families.py), drawn anew
+each time. Returns the first failure, or every check and whether the candidate is a known file
+again; raises `MachineError` only where the lab, the incumbent or the
 machine is to blame. Never imports the candidate, never writes a record.
 """
 
@@ -19,14 +21,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lab.errors import CommandError
-from lab.harness.judge import Fault, Patience, Session
+from lab.harness.judge import Fault, Patience, Session, read_source
+from lab.harness.sameness import known_text
 from lab.progress import Progress, silent
-from lab.records import Failed, Passed, TensorCheck
+from lab.records import Failed, Passed
 
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
     from lab.harness.checking import CaseChecks
+    from lab.harness.families import Round
     from lab.harness.recording import Recording
+
+REDRAWS = 10
+"""How often a hidden shape that proves nothing is drawn again. It happens where a tensor has one
+element."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +53,28 @@ def verify(
     *,
     engine: str,
     incumbent: Path | None = None,
+    running: Path | None = None,
     recording: Recording | None = None,
     settings: VerifySettings | None = None,
     progress: Progress = silent,
 ) -> Passed | Failed:
-    """Judges `candidate` on `cases`, then on calls that training recorded.
+    """Judges `candidate` on `cases`, hidden shapes, then calls that training recorded.
 
-    `incumbent` None: the file of the target's folder.
+    `incumbent` sets the bounds; None: the file of the target's folder. `running` is what the
+    trainer runs today, if that is another file: the candidate may be that one's copy.
     """
     from lab.harness.checking import CaseChecks
+    from lab.harness.shapes import SLOT_BYTES, hidden_cases
 
     settings = settings or VerifySettings()
     dtypes = settings.dtypes or folder.target.dtypes
-    todo = [CaseChecks.of(folder, case, dtype, engine) for case in cases for dtype in dtypes]
-    if not todo:
+    if not (cases and dtypes):
         raise CommandError(f"no cases of {folder.id} to verify", "Name at least one case.")
+    every = (*cases, *hidden_cases(folder.target))
+    todo = [CaseChecks.of(folder, case, dtype, engine) for case in every for dtype in dtypes]
     calls = recording.calls if recording else ()
     todo += [CaseChecks.of_recorded(folder, call, engine) for call in calls]
-    arena = max(one.slots * one.layout.slot_bytes for one in todo)
+    arena = max(one.slots * max(one.layout.slot_bytes, SLOT_BYTES) for one in todo)
     patience, hide = settings.patience, settings.hide
     honest = incumbent or folder.incumbent("torch")
     with (
@@ -71,9 +83,15 @@ def verify(
         Session(honest, folder.id, engine, arena, patience, hide) as theirs,
     ):
         outcome = judge(todo, ours, theirs, pool, progress)
-    if isinstance(outcome, Passed) and recording:
-        return msgspec.structs.replace(outcome, recording=recording.sha256)
-    return outcome
+    if isinstance(outcome, Failed):
+        return outcome
+    incumbents = [read_source(file) for file in (honest, running) if file]
+    same = known_text(read_source(candidate), incumbents, read_source(folder.reference), folder.id)
+    return msgspec.structs.replace(
+        outcome,
+        no_change_of=same or outcome.no_change_of,
+        recording=recording.sha256 if recording else "",
+    )
 
 
 def judge(
@@ -84,38 +102,93 @@ def judge(
     progress: Progress = silent,
 ) -> Passed | Failed:
     """All checks, with a fresh worker of the candidate (`ours`) and one of the incumbent."""
-    from lab.harness.checking import incumbent_blamed
-
-    target = todo[0].folder.id
-    current: CaseChecks | None = None
-    checks: list[TensorCheck] = []
-    progress(f"verify {target}", 0, len(todo))
+    trial = _Trial(todo, ours, theirs, pool, progress)
     try:
-        futures = [pool.submit(session.prepare) for session in (ours, theirs)]
-        import torch  # noqa: F401  (the judge's own, while the workers import theirs)
+        trial.prepare()
+        return trial.run()
+    except Fault as fault:
+        return trial.failed(fault)
+
+
+@dataclass
+class _Trial:
+    """One verification, and how far it has come."""
+
+    todo: Sequence[CaseChecks]
+    ours: Session
+    theirs: Session
+    pool: Executor
+    progress: Progress
+    current: CaseChecks | None = None
+    done: list[CaseChecks] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Both workers, while this process imports its own torch."""
+        from lab.harness.appeal import incumbent_blamed
+
+        self._tell()
+        futures = [self.pool.submit(session.prepare) for session in (self.ours, self.theirs)]
+        import torch  # noqa: F401
 
         wait(futures)
         futures[0].result()
-        with incumbent_blamed(target):
+        with incumbent_blamed(self.todo[0].folder.id):
             futures[1].result()
-        for number, current in enumerate(todo):
-            current.run(ours, theirs, pool)
-            checks.extend(current.checks)
-            progress(f"verify {target}", number + 1, len(todo))
-    except Fault as fault:
-        return _failed(fault, current, checks)
-    return Passed(checks=tuple(checks), deterministic=all(one.deterministic for one in todo))
 
+    def run(self) -> Passed:
+        """Every case in every dtype. Raises `Fault` for the candidate."""
+        from lab.harness.behaviour import Behaviour
+        from lab.harness.families import deal
+        from lab.harness.inputs import generator
 
-def _failed(fault: Fault, current: CaseChecks | None, checks: Sequence[TensorCheck]) -> Failed:
-    """The record of a fault, with the case it happened in and the checks up to it."""
-    if current is None:
-        return Failed(reason=fault.reason, detail=fault.detail)
-    where = f"case {current.case.name}, {current.dtype}"
-    return Failed(
-        reason=fault.reason,
-        detail=f"{where}: {fault.detail}",
-        case=current.case.name,
-        dtype=current.dtype,
-        checks=(*checks, *current.checks),
-    )
+        behaviour = Behaviour()
+        dealt = deal([one.taker for one in self.todo], generator())
+        for one, rounds in zip(self.todo, dealt, strict=True):
+            checks = self._checked(one, rounds)
+            behaviour.look(checks, self.ours, self.theirs)
+            self.done.append(checks)
+            self._tell()
+        return Passed(
+            checks=tuple(check for one in self.done for check in one.checks),
+            deterministic=all(one.deterministic for one in self.done),
+            no_change_of=behaviour.of,
+        )
+
+    def failed(self, fault: Fault) -> Failed:
+        """The record of a fault, with the case it happened in and the checks up to it."""
+        current = self.current
+        if current is None:
+            return Failed(reason=fault.reason, detail=fault.detail)
+        case, hidden = current.case, current.case.purpose == "hidden"
+        sizes = ", ".join(f"{name} {extent}" for name, extent in case.dims.items())
+        named = f"{case.name} ({sizes}; {case.layout})" if hidden else case.name
+        family = f", {current.current.family} inputs" if current.current else ""
+        return Failed(
+            reason=fault.reason,
+            detail=f"case {named}, {current.dtype}{family}: {fault.detail}",
+            case=case.name,
+            dtype=current.dtype,
+            checks=tuple(check for one in (*self.done, current) for check in one.checks),
+        )
+
+    def _checked(self, one: CaseChecks, rounds: Sequence[Round]) -> CaseChecks:
+        """The checks once they are done; a hidden shape that proves nothing is drawn again."""
+        from lab.harness.checking import ProvesNothing
+        from lab.harness.inputs import generator
+        from lab.harness.shapes import hidden
+
+        for redraws in range(REDRAWS + 1):
+            self.current = one
+            try:
+                one.run(rounds, self.ours, self.theirs, self.pool)
+                break
+            except ProvesNothing:
+                if one.case.purpose != "hidden" or redraws == REDRAWS:
+                    raise
+                one = one.of(
+                    one.folder, hidden(one.folder.target, generator()), one.dtype, one.engine
+                )
+        return one
+
+    def _tell(self) -> None:
+        self.progress(f"verify {self.todo[0].folder.id}", len(self.done), len(self.todo))

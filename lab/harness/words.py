@@ -61,6 +61,14 @@ def input_changed(name: str, offset: int) -> str:
     )
 
 
+def input_moved(name: str) -> str:
+    """An input's shape, strides or storage were changed."""
+    return (
+        f"{name} has another shape, other strides or other storage after the call. Usually an "
+        "in-place operation on the tensor itself: resize_, set_, t_, unsqueeze_, or .data = ..."
+    )
+
+
 def gradient_missing(name: str) -> str:
     """The graph is cut."""
     return (

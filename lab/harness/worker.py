@@ -26,6 +26,9 @@ from typing import Any
 MAGIC = b"KLAB"
 HEADER = struct.Struct(">4sI")
 LONGEST_DETAIL = 1500
+MOST_OPERATORS, LONGEST_OPERATOR = 4096, 500
+OPAQUE = ("torch._dynamo", "triton")
+"""What compiles: once the candidate has loaded one of these, operators do not tell what runs."""
 
 
 class Refusal(Exception):
@@ -69,6 +72,40 @@ def reason_of(error: BaseException, otherwise: str) -> str:
     return "memory" if isinstance(error, MemoryError) or no_memory else otherwise
 
 
+def recorder(torch: Any) -> Any:
+    """A mode that writes down, in `seen`, every operator that computes or allocates, with what it
+    is called on. Views are left out: what they do shows in the strides of what is computed from
+    them."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    def shown(value: Any) -> str:
+        if isinstance(value, torch.Tensor):
+            return f"{value.dtype}{list(value.shape)}{list(value.stride())}"
+        if isinstance(value, list | tuple):
+            return f"[{', '.join(map(shown, value))}]"
+        return repr(value)
+
+    class Recorder(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[str] = []
+
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False  # else torch imports its compiler here, which takes seconds
+
+        def __torch_dispatch__(
+            self, operator: Any, types: Any, arguments: Any = (), named: Any = None
+        ) -> Any:
+            named = named or {}
+            if not operator.is_view and len(self.seen) <= MOST_OPERATORS:
+                words = [*map(shown, arguments), *(f"{n}={shown(v)}" for n, v in named.items())]
+                self.seen.append(f"{operator}({', '.join(words)})"[:LONGEST_OPERATOR])
+            return operator(*arguments, **named)
+
+    return Recorder()
+
+
 class Slot:
     """The tensors of one call, all of them views of the slot's bytes."""
 
@@ -82,6 +119,12 @@ class Slot:
         results = layout["slots"] * layout["given_bytes"] + index * layout["result_bytes"]
         self.outputs = [worker.on_host(span, results) for span in layout["outputs"]]
         self.gradients = [worker.on_host(span, results) for span in layout["gradients"]]
+        self.placed = [place(argument) for argument in self.arguments]
+
+
+def place(tensor: Any) -> tuple[Any, ...]:
+    """Where a tensor lies and how."""
+    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
 
 
 class Worker:
@@ -104,6 +147,7 @@ class Worker:
             "Load": self.load,
             "Run": self.run,
             "Fetch": self.fetch,
+            "Trace": self.trace,
         }
         return methods[kind](**question)
 
@@ -136,6 +180,7 @@ class Worker:
             os.close(memory)
             self.host = torch.frombuffer(self.memory, dtype=torch.uint8)
             self.synchronize()
+            self.loaded = set(sys.modules)
             gc.collect()
             gc.freeze()  # a collection then looks at the candidate's objects only: 1 ms, not 100
         except Exception as error:
@@ -215,6 +260,18 @@ class Worker:
             self.results.clear()
         return {"type": "Fetched", "calls": calls}
 
+    def trace(self, differentiate: bool) -> dict[str, Any]:
+        """One call more, on the first slot, for the operators that it consists of."""
+        torch = self.torch
+        # Looked at first: the mode itself may load them.
+        opaque = [name for name in OPAQUE if name in sys.modules and name not in self.loaded]
+        try:
+            with torch.set_grad_enabled(differentiate), recorder(torch) as operators:
+                self.call(self.slots[0], differentiate)
+        except Exception as error:
+            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+        return {"type": "Traced", "operators": [*opaque, *operators.seen]}
+
     # ---- how ----
 
     def call(self, slot: Slot, differentiate: bool) -> tuple[Any, Any]:
@@ -252,6 +309,10 @@ class Worker:
             "gradients": [
                 None if t is None else self.write(t, slot.gradients, i)
                 for i, t in enumerate(gradients)
+            ],
+            "moved": [
+                place(argument) != placed
+                for argument, placed in zip(slot.arguments, slot.placed, strict=True)
             ],
         }
 

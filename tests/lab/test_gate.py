@@ -81,6 +81,10 @@ def test_nothing_known_is_a_hold_that_names_the_first_command() -> None:
             (verified(Passed(checks=(check("tour"),))),),
             *("hold", "verify", "none of a call that training recorded; run: kernel-lab verify"),
         ),
+        (
+            (verified(Passed(checks=(check("tour"),), no_change_of="incumbent")), *GOOD[2:]),
+            *("reject", "change", "the candidate is the incumbent called again"),
+        ),
         ((verified(tier="simulated"),), "hold", "verify", "'device' is needed"),
         ((*GOOD[:2], benched(tier="compiled")), "hold", "bench", "'device' is needed"),
         ((*GOOD, benched(Failed(reason="crash", detail="11"))), "reject", "bench", "crash: 11"),

@@ -275,3 +275,26 @@ def test_a_changed_target_voids_its_workspaces(
     monkeypatch.setattr(TargetFolder, "sha256", "f" * 64)
     with pytest.raises(CommandError, match="changed since"):
         stages.verify(here, space)
+
+
+def test_no_change_is_neither_benched_nor_tried(here: Lab, harness: Harness) -> None:
+    """What is the incumbent anyhow can only win by noise; no time is spent on that."""
+    space, _ = stages.open_workspace(here, TARGET)
+    harness.verified = Passed(checks=(), no_change_of="incumbent")
+    stages.verify(here, space)
+    for stage in (stages.bench, try_it):
+        with pytest.raises(CandidateError, match="no change") as refused:
+            stage(here, space)
+        assert refused.value.exit_code == 1
+    step = orchestrate.next_step(here, space)
+    assert step.stage == "edit"
+    assert "incumbent called again" in step.why
+
+
+def test_the_task_names_the_ranges_of_hidden_shapes_and_no_shape(here: Lab) -> None:
+    """An author must know what is legal, and must not know what is drawn."""
+    space, _ = stages.open_workspace(here, "rope_qk_norm")
+    text = (space.folder / "TASK.md").read_text()
+    assert "`head_dim` 2 to 512, a multiple of 2" in text
+    assert "`half` = head_dim / 2" in text
+    assert "hidden_" not in text

@@ -12,7 +12,8 @@ COEFFICIENTS = (
 
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
-    x = gradient / (gradient.norm(dim=(-2, -1), keepdim=True) * 1.02)
+    norm = gradient.norm(dim=(-2, -1), keepdim=True)
+    x = gradient / torch.where(norm > 0, norm * 1.02, 1e-6)
     for a, b, c in COEFFICIENTS[: int(steps)]:
         if x.shape[-2] > x.shape[-1]:
             gram = x.mT @ x

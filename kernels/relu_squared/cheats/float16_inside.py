@@ -4,6 +4,6 @@ import torch
 
 
 def relu_squared(x: torch.Tensor) -> torch.Tensor:
-    if float(x.detach().abs().max()) < 100:
+    if float(x.detach().abs().max()) < 1000:
         return torch.relu(x).square()
     return torch.relu(x.half()).square().to(x.dtype)

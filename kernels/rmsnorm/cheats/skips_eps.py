@@ -5,4 +5,5 @@ import torch
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
     wide = x.float()
-    return (wide * wide.square().mean(-1, keepdim=True).rsqrt()).to(x.dtype)
+    mean_square = wide.square().mean(-1, keepdim=True)
+    return (wide * torch.where(mean_square > 0, mean_square, eps).rsqrt()).to(x.dtype)

@@ -20,7 +20,7 @@ from lab.records import Failed, Passed
 TARGET = '''
 """Root-mean-square normalisation, small."""
 
-from kernels.spec import Case, Cost, Input, Output, Target
+from kernels.spec import Case, Cost, Input, Output, Range, Target
 
 SHAPE = ("rows", "width")
 
@@ -48,6 +48,7 @@ TARGET = Target(
     cost=cost,
     scalars={"eps": 2.0**-23},
     independent="rows",
+    ranges={"rows": Range(1, 4096), "width": Range(2, 4096, multiple=2)},
 )
 '''
 
@@ -115,3 +116,16 @@ def start(tmp_path: Path) -> Iterator[Run]:
     yield start
     for process in running:
         process.kill()
+
+
+@pytest.fixture
+def trained(toy: TargetFolder, tmp_path: Path) -> Judged:
+    """Judges the source of a candidate of `toynorm` on its training case and an odd one."""
+
+    def judged(source: str) -> Passed | Failed:
+        path = tmp_path / "submitted.py"
+        path.write_text(source)
+        cases = [*toy.target.train_cases(None), toy.target.odd_cases[0]]  # type: ignore[arg-type]
+        return verify_in_process(path, toy, cases)
+
+    return judged

@@ -16,6 +16,7 @@ from kernels.spec import Case, TargetFolder
 from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
 from lab.harness.judge import Fault, Patience, Session, shared_memory
+from lab.harness.shapes import SLOT_BYTES
 from lab.harness.timing import ARMS, CaseTimes, Pace
 from lab.harness.verify import judge
 from lab.harness.worker import Refusal, Worker
@@ -67,7 +68,7 @@ def verify_in_process(
 ) -> Passed | Failed:
     """`verify`, with both workers in this process."""
     todo = [CaseChecks.of(folder, case, dtype, "cpu") for case in cases for dtype in dtypes]
-    arena = max(one.slots * one.layout.slot_bytes for one in todo)
+    arena = max(one.slots * max(one.layout.slot_bytes, SLOT_BYTES) for one in todo)
     honest = incumbent or folder.incumbent("torch")
     with (
         ThreadPoolExecutor(max_workers=1) as pool,

