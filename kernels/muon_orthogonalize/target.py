@@ -76,12 +76,13 @@ TARGET = Target(
     ),
     # The shorter side is no shorter than this: with few singular values the error of a whole matrix
     # is one draw, and between two honest implementations on 3791 x 1 it differed up to 370 times.
+    # No decades: a spike on top sets the spectrum, as above; the odd cases have them.
     ranges=MappingProxyType(
         {
             "count": Range(1, 256),
             "rows": Range(16, 2048),
             "columns": Range(16, 2048),
-            "decades": Range(0, 3),
+            "decades": Range(0, 0),
         }
     ),
     cost=cost,
