@@ -234,6 +234,7 @@ def bench(lab: Lab, workspace: str, as_json: bool) -> None:
 @click.option("--data", default="stdlib", show_default=True, help="Which data set.")
 @click.option("--steps", default=40, show_default=True, help="Optimizer steps of every run.")
 @click.option("--eval-tokens", default="cheap", show_default=True, help="A rung or a number.")
+@click.option("--fresh", is_flag=True, help="A new A/B on new seeds: confirms the one before.")
 def ab(
     lab: Lab,
     workspace: str,
@@ -242,6 +243,7 @@ def ab(
     data: str,
     steps: int,
     eval_tokens: str,
+    fresh: bool,
     as_json: bool,
 ) -> None:
     """Does training gain? Paired runs on step time and val_bpb."""
@@ -251,7 +253,7 @@ def ab(
     space = lab.workspace(workspace)
     settings = stages.ab_settings(lab, space, preset, data, steps, eval_tokens)
     with render.progress() as progress:
-        record = stages.ab(lab, space, settings, pairs=pairs, progress=progress)
+        record = stages.ab(lab, space, settings, pairs=pairs, fresh=fresh, progress=progress)
     render.show(record, as_json)
     leave(0 if isinstance(record.outcome, Compared) else 1)
 
@@ -295,6 +297,32 @@ def demote(lab: Lab, target: str, why: str, as_json: bool) -> None:
     from lab.promote import demote as take_back
 
     render.show(take_back(lab, target, why), as_json)
+
+
+@command(cli, name="calibrate-noise")
+@click.option("--target", default="rmsnorm", show_default=True, help="Whose incumbent is copied.")
+@click.option("--preset", help="Whose shapes, and what to train. [default: by engine]")
+@click.option("--data", default="stdlib", show_default=True, help="Which data set.")
+@click.option("--quick", is_flag=True, help="Only what the gate asks for: a few minutes.")
+def calibrate_noise(
+    lab: Lab, target: str, preset: str | None, data: str, quick: bool, as_json: bool
+) -> None:
+    """What the lab sees here of slow-downs that are known."""
+    from lab.calibrate import Plan, calibrate
+    from lab.gate_calibration import trouble
+
+    plan = Plan.quick() if quick else Plan.full()
+    with render.progress() as progress:
+        record = calibrate(
+            *(lab, plan),
+            target=target,
+            preset=preset,
+            data=data,
+            progress=progress,
+            say=render.note,
+        )
+    render.show(record, as_json)
+    leave(3 if trouble(record) else 0)
 
 
 @command(cli)

@@ -18,7 +18,7 @@ from lab import workspace as workspaces
 from lab.errors import CommandError, unknown
 from lab.ledger import Ledger
 from lab.places import Places
-from lab.records import Profiled
+from lab.records import Calibrated, Profiled
 from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
@@ -90,6 +90,21 @@ def latest_profile(lab: Lab, engine: str) -> Profiled | None:
     """The newest profile of `engine` in the ledger."""
     found: list[Profiled] = lab.ledger.newest(1, kind="profiled", engine=engine)
     return found[0] if found else None
+
+
+def latest_calibration(lab: Lab) -> Calibrated | None:
+    """The newest calibration of this engine, hardware, frameworks and harness."""
+    from lab.harness import harness_sha256
+    from lab.machine import fingerprint
+
+    machine = fingerprint(lab.engine)
+    wanted = (lab.engine, harness_sha256(), machine.hardware, machine.frameworks)
+    found = None
+    for record in lab.ledger.find(kind="calibrated", engine=lab.engine):
+        made = record.machine
+        if (record.engine, record.harness_sha256, made.hardware, made.frameworks) == wanted:
+            found = record
+    return found
 
 
 def evidence(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab import describe_calibration  # noqa: F401  teaches it calibrations
 from lab.chain import Report
 from lab.describe import describe, plain, table
 from lab.doctor import Health
@@ -68,6 +69,7 @@ def _(value: Status) -> list[Any]:
     headings = ("target", ">share", ">ceiling", "runs today", "workspace", "next", "why")
     return [
         plain(f"engine {value.engine} on {value.hardware}; {value.records} records"),
+        plain(f"calibration: {value.calibration}"),
         table(headings, rows),
     ]
 

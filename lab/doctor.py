@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lab.context import Lab
+from lab.context import Lab, latest_calibration
 from lab.errors import LabError
 from lab.isolation import NONE
 
@@ -47,6 +47,7 @@ def examine(lab: Lab) -> Health:
             _data(),
             *_folders(lab),
             _ledger(lab),
+            _calibration(lab),
             *_profilers(),
         )
     )
@@ -158,6 +159,18 @@ def _ledger(lab: Lab) -> Check:
         fix="" if report.ok else "Run: kernel-lab ledger verify",
         required=True,
     )
+
+
+def _calibration(lab: Lab) -> Check:
+    from lab.gate_calibration import state
+
+    try:
+        record = latest_calibration(lab)
+    except LabError as error:
+        return Check(name="calibration", ok=False, detail=error.message, fix=error.hint)
+    ok, detail = state(record)
+    fix = "" if ok else f"Run: kernel-lab --engine {lab.engine} calibrate-noise"
+    return Check(name="calibration", ok=ok, detail=detail, fix=fix)
 
 
 def _profilers() -> Iterator[Check]:

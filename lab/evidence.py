@@ -7,19 +7,22 @@ pooled:
 - the latest record of each stage decides, so a later failure beats an earlier pass;
 - a pass from a lower tier (a simulator, a compiler) never displaces one from the device;
 - the pairs of an A/B are those that its latest record holds. A stage that goes on from an earlier
-  look writes all pairs again, so nothing is lost. Pairs of other records are never added to them,
-  but they are counted: each A/B begun anew is a further attempt, which the gate makes more
-  demanding (`lab.stats.spend`).
+  look writes all pairs again, so nothing is lost. Pairs of other records are never added to them.
+
+Repetition is counted against a candidate: the A/Bs begun on the same target, engine and hardware in
+the seven days before its own, by whatever candidate and harness (`lab.attempts`), and its own
+earlier benches. Of a calibration, engine, hardware, frameworks and harness must be the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from lab.attempts import Attempts, Key, within_window
 from lab.ledger_keys import Wanted
-from lab.records import About, Benched, Measured, Pair, Passed, Tried, Verified
+from lab.records import About, Benched, Calibrated, Measured, Passed, Tried, Verified
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +31,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     verified: Verified | None = None
     benched: Benched | None = None
     tried: Tried | None = None
+    calibrated: Calibrated | None = None
     attempt: int = 1
-    """Which A/B of this candidate `tried` is, counted from 1."""
+    """Which A/B on this target in seven days `tried` is, of any candidate, counted from 1."""
+    before: Tried | None = None
+    """This candidate's A/B before `tried`, which `tried` may confirm."""
+    bench_attempt: int = 1
+    """Which bench of this candidate in seven days `benched` is, counted from 1."""
     workspace: str = ""
     """What the next command is to name, if not what the records do; decides nothing."""
 
@@ -41,8 +49,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ledger ids that a verdict on this evidence rests on."""
-        return tuple(record.id for record in self.records)
+        """The ledger ids that a verdict on this evidence rests on, in the order of the ledger."""
+        beside = (self.calibrated, self.before)
+        found = (*self.records, *(record for record in beside if record is not None))
+        return tuple(sorted(record.id for record in found))
 
 
 def relevant(candidate_sha256: str, target: str, engine: str) -> tuple[Wanted, ...]:
@@ -50,6 +60,7 @@ def relevant(candidate_sha256: str, target: str, engine: str) -> tuple[Wanted, .
     return (
         Wanted(candidate_sha256=candidate_sha256),
         Wanted(kind="tried", target=target, engine=engine),
+        Wanted(kind="calibrated", engine=engine),
     )
 
 
@@ -71,49 +82,86 @@ def collect(
     promotion, older comparisons are with what nobody runs any more.
     """
 
-    def counts(line: object) -> bool:
+    def here(line: About | Calibrated) -> bool:
+        return line.engine == engine and line.machine.hardware == hardware
+
+    def same_lab(line: About | Calibrated) -> bool:
+        same = line.harness_sha256 == harness_sha256
+        return same and here(line) and line.machine.frameworks == dict(frameworks)
+
+    def counts(line: About) -> bool:
         return (
-            isinstance(line, About)
+            same_lab(line)
             and line.candidate_sha256 == candidate_sha256
-            and line.harness_sha256 == harness_sha256
             and line.target_sha256 == target_sha256
-            and line.engine == engine
-            and line.machine.hardware == hardware
-            and line.machine.frameworks == dict(frameworks)
+            and incumbent_sha256 in ("", getattr(line, "incumbent_sha256", incumbent_sha256))
         )
 
-    verified: Verified | None = None
-    benched: Benched | None = None
-    tried: Tried | None = None
-    begun: set[tuple[float, ...]] = set()
-    for line in filter(counts, lines):
-        if isinstance(line, Verified) and _displaces(line, verified):
-            verified = line
-        if not isinstance(line, Benched | Tried):
-            continue
-        if incumbent_sha256 not in ("", line.incumbent_sha256):
-            continue
-        if isinstance(line, Benched) and _displaces(line, benched):
-            benched = line
-        elif isinstance(line, Tried):
-            tried = line
-            if line.outcome.pairs:
-                begun.add(_identity(line.outcome.pairs[0]))
-    return Evidence(
-        verified=verified,
-        benched=benched,
-        tried=tried,
-        attempt=max(1, len(begun)),
-        workspace=workspace,
-    )
+    found = _Found()
+    for line in lines:
+        if isinstance(line, Calibrated) and same_lab(line):
+            found.calibrated = line
+        elif isinstance(line, Tried) and here(line):
+            found.add_tried(line, counts)
+        elif isinstance(line, Verified) and counts(line) and _displaces(line, found.verified):
+            found.verified = line
+        elif isinstance(line, Benched) and counts(line) and _displaces(line, found.benched):
+            found.add_benched(line)
+    return found.evidence(workspace)
+
+
+class _Found:
+    """What `collect` has found so far."""
+
+    def __init__(self) -> None:
+        self.calibrated: Calibrated | None = None
+        self.verified: Verified | None = None
+        self.benched: Benched | None = None
+        self._bench_times: list[str] = []
+        self._attempts: dict[str, Attempts] = {}
+        self._tried: dict[Key, Tried] = {}
+        """The latest record of each A/B of this candidate, in the order in which they began."""
+        self._latest: Key | None = None
+
+    def add_benched(self, line: Benched) -> None:
+        self.benched = line
+        if isinstance(line.outcome, Measured) and line.tier == "device":
+            self._bench_times.append(line.time_utc)
+
+    def add_tried(self, line: Tried, counts: Callable[[About], bool]) -> None:
+        key = self._attempts.setdefault(line.target, Attempts()).add(line)
+        if counts(line):
+            self._tried[key] = line
+            self._latest = key
+
+    def evidence(self, workspace: str) -> Evidence:
+        tried = before = None
+        attempt = 1
+        if self._latest is not None:
+            tried = self._tried[self._latest]
+            attempt = self._attempts[tried.target].number(self._latest)
+            order = list(self._tried)
+            earlier = order[: order.index(self._latest)]
+            before = self._tried[earlier[-1]] if earlier else None
+        return Evidence(
+            verified=self.verified,
+            benched=self.benched,
+            tried=tried,
+            calibrated=self.calibrated,
+            attempt=attempt,
+            before=before,
+            bench_attempt=self._bench_attempt(),
+            workspace=workspace,
+        )
+
+    def _bench_attempt(self) -> int:
+        if self.benched is None or not isinstance(self.benched.outcome, Measured):
+            return 1
+        now = self.benched.time_utc
+        return max(1, sum(within_window(then, now) for then in self._bench_times))
 
 
 def _displaces(new: Verified | Benched, old: Verified | Benched | None) -> bool:
     """Whether the later record `new` decides in place of `old`."""
     passed = isinstance(new.outcome, Passed | Measured)
     return old is None or not passed or new.tier == "device" or old.tier != "device"
-
-
-def _identity(first: Pair) -> tuple[float, ...]:
-    """Tells one A/B from another: later looks of the same A/B have the same first pair."""
-    return (first.seed, first.incumbent.step_ms, first.candidate.step_ms)

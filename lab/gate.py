@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lab import gate_ab, gate_bench, gate_sandbox
+from lab import gate_ab, gate_bench, gate_calibration, gate_sandbox
 from lab.evidence import Evidence, collect
 from lab.policy import Policy, Rule
 from lab.records import Compared, Reason, Verdict
@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     "ab": gate_ab.arms,
     "ab_step_time": gate_ab.step_time,
     "ab_val_bpb": gate_ab.val_bpb,
+    "calibrated": gate_calibration.calibrated,
     "sandbox": gate_sandbox.confined,
 }
 """Every condition of a promotion, by the name it has in a verdict."""
@@ -60,7 +61,7 @@ def judge(evidence: Evidence, policy: Policy | None = None) -> Verdict:
 def ab_settled(outcome: Compared, policy: Policy | None = None, attempt: int = 1) -> bool:
     """Whether an A/B may stop after a look: step time and val_bpb hold, or one is contradicted.
 
-    Always true after the last look. `attempt` counts the A/Bs of this candidate from 1.
+    Always true after the last look. `attempt` is the A/B's `gate_ab.level`.
     """
     policy = policy or Policy()
     states = {

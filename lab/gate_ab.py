@@ -1,8 +1,10 @@
 """The gate's rules about stage 5, the A/B: did training steps get faster, and is val_bpb kept?
 
 Pure functions. Only the pairs of the last complete look count (3, 5 or 8 of `stats.LOOKS`): a
-seventh pair changes nothing until the eighth is there, so nobody can stop at a lucky one. Each look
-spends its share of the error that the policy allows.
+seventh pair changes nothing until the eighth is there, so nobody can stop at a lucky one. Each A/B
+spends its share of the error that the policy allows for all A/Bs on the target in seven days, and
+each look a part of that. A later A/B that would do for a first one is not rejected for being late:
+one fresh A/B of the same candidate may confirm it, and is judged as a first (`level`).
 """
 
 from __future__ import annotations
@@ -26,14 +28,11 @@ def arms(evidence: Evidence, policy: Policy) -> Finding:
             return Finding("open", f"{detail}; {then_run('ab', evidence)}")
         return Finding("contradicted", detail)
     outcome = record.outcome
-    if len({pair.seed for pair in outcome.pairs}) < len(outcome.pairs):
-        return Finding("open", f"two pairs share a seed; {then_run('ab', evidence)}")
-    for number, pair in enumerate(outcome.pairs, start=1):
-        problem = _unlike(pair, record, outcome.steps)
-        if problem:
-            return Finding("open", f"pair {number}: {problem}; {then_run('ab', evidence)}")
+    problem = _unfit(record, outcome)
+    if problem:
+        return Finding("open", f"{problem}; {then_run('ab', evidence)}")
     what = f"{len(outcome.pairs)} pairs of {outcome.steps} steps of preset {outcome.preset}"
-    return Finding("holds", f"{what}, A/B number {evidence.attempt} of this candidate")
+    return Finding("holds", f"{what}; {_number(evidence, policy)}")
 
 
 def step_time(evidence: Evidence, policy: Policy) -> Finding:
@@ -41,8 +40,8 @@ def step_time(evidence: Evidence, policy: Policy) -> Finding:
     outcome = _compared(evidence)
     if outcome is None:
         return Finding("open", "no training runs compared")
-    finding = of_step_time(outcome.pairs, policy, evidence.attempt)
-    return _with_command(finding, outcome, evidence)
+    finding = of_step_time(outcome.pairs, policy, level(evidence, policy))
+    return _with_command(finding, outcome, evidence, policy)
 
 
 def val_bpb(evidence: Evidence, policy: Policy) -> Finding:
@@ -50,8 +49,56 @@ def val_bpb(evidence: Evidence, policy: Policy) -> Finding:
     outcome = _compared(evidence)
     if outcome is None:
         return Finding("open", "no training runs compared")
-    finding = of_val_bpb(outcome.pairs, policy, evidence.attempt)
-    return _with_command(finding, outcome, evidence)
+    finding = of_val_bpb(outcome.pairs, policy, level(evidence, policy))
+    return _with_command(finding, outcome, evidence, policy)
+
+
+def level(evidence: Evidence, policy: Policy) -> int:
+    """The number of the attempt whose share of the error this A/B may spend.
+
+    Its own, or 1 where it confirms: where this candidate's A/B before it, on other seeds, would
+    have done for a first one.
+    """
+    return 1 if _confirms(evidence, policy) else evidence.attempt
+
+
+def _confirms(evidence: Evidence, policy: Policy) -> bool:
+    before, now = evidence.before, evidence.tried
+    if before is None or now is None or not _would_do(before, policy):
+        return False
+    seeds = {pair.seed for pair in before.outcome.pairs}
+    return seeds.isdisjoint(pair.seed for pair in now.outcome.pairs)
+
+
+def _would_do(record: Tried, policy: Policy) -> bool:
+    """Whether this A/B by itself would satisfy the gate, if it were the first on its target."""
+    outcome = record.outcome
+    return (
+        isinstance(outcome, Compared)
+        and not _unfit(record, outcome)
+        and of_step_time(outcome.pairs, policy, 1).state == "holds"
+        and of_val_bpb(outcome.pairs, policy, 1).state == "holds"
+    )
+
+
+def may_be_confirmed(evidence: Evidence, policy: Policy) -> bool:
+    """Whether all looks are spent without the gain that its number asks for, but a first's."""
+    tried = evidence.tried
+    return (
+        tried is not None
+        and len(tried.outcome.pairs) >= stats.LOOKS[-1]
+        and level(evidence, policy) > 1
+        and _would_do(tried, policy)
+    )
+
+
+def _number(evidence: Evidence, policy: Policy) -> str:
+    """Which A/B this is, and what it may spend."""
+    share = stats.attempt_share(level(evidence, policy))
+    what = f"A/B number {evidence.attempt} on this target in seven days"
+    if _confirms(evidence, policy):
+        what += ", confirms the one before"
+    return f"{what}, may spend {share:.2g} of the error"
 
 
 def of_step_time(pairs: Sequence[Pair], policy: Policy, attempt: int) -> Finding:
@@ -115,13 +162,32 @@ def _look(pairs: Sequence[Pair], policy: Policy) -> int | None:
     return number
 
 
-def _with_command(finding: Finding, outcome: Compared, evidence: Evidence) -> Finding:
-    """Adds to an open finding how many pairs the next look takes."""
+def _with_command(
+    finding: Finding, outcome: Compared, evidence: Evidence, policy: Policy
+) -> Finding:
+    """Adds to an open finding how many pairs the next look takes.
+
+    An A/B whose looks are spent, but which would do for a first, is open too: it can be confirmed.
+    """
+    if finding.state == "contradicted" and may_be_confirmed(evidence, policy):
+        detail = f"{finding.detail}, but it would do for a first A/B: confirm it"
+        return Finding("open", f"{detail}, {then_run('ab --fresh', evidence)}")
     if finding.state != "open":
         return finding
     more = [needed for needed in stats.LOOKS if needed > len(outcome.pairs)]
     command = f"ab --pairs {more[0]}" if more else "ab"
     return Finding("open", f"{finding.detail}; {then_run(command, evidence)}")
+
+
+def _unfit(record: Tried, outcome: Compared) -> str:
+    """Why the pairs of an A/B prove nothing; empty if they do."""
+    if len({pair.seed for pair in outcome.pairs}) < len(outcome.pairs):
+        return "two pairs share a seed"
+    for number, pair in enumerate(outcome.pairs, start=1):
+        problem = _unlike(pair, record, outcome.steps)
+        if problem:
+            return f"pair {number}: {problem}"
+    return ""
 
 
 def _unlike(pair: Pair, record: Tried, steps: int) -> str:

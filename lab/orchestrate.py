@@ -13,11 +13,12 @@ import msgspec
 
 from lab import stages
 from lab import workspace as workspaces
-from lab.context import Lab, evidence, handle, latest_profile, target_folder
+from lab.context import Lab, evidence, handle, latest_calibration, latest_profile, target_folder
 from lab.errors import CommandError, LabError
+from lab.evidence import Evidence
 from lab.isolation import forgone
 from lab.progress import Progress, silent
-from lab.records import Broken, Failed, Profiled, Quarantined, Tried
+from lab.records import Broken, Failed, Profiled, Quarantined
 from lab.workspace import Workspace
 
 WORTH = 1.01
@@ -77,6 +78,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     hardware: str
     records: int
+    calibration: str
+    """Of when the calibration is that the gate asks for, or why it does not do."""
     targets: tuple[Standing, ...]
 
 
@@ -135,14 +138,22 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
         return "promote", f"kernel-lab promote {name}", "the gate lets it in"
     if verdict.decision == "reject":
         return "edit", f"edit {workspace.candidate_file}", f"rejected: {unmet}"
-    return _undecided(name, workspace, found.tried, unmet)
+    return _undecided(name, workspace, found, unmet)
 
 
 def _undecided(
-    name: str, workspace: Workspace, tried: Tried | None, unmet: str
+    name: str, workspace: Workspace, found: Evidence, unmet: str
 ) -> tuple[str, str, str]:
+    from lab.gate_ab import may_be_confirmed
+    from lab.policy import Policy
     from lab.stats import LOOKS
 
+    if unmet == "calibrated":
+        command = f"kernel-lab --engine {workspace.seal.engine} calibrate-noise"
+        return "calibrate", command, "all else holds"
+    if may_be_confirmed(found, Policy()):
+        return "ab", f"kernel-lab ab {name} --fresh", "would do for a first A/B: confirm it"
+    tried = found.tried
     if tried is None:
         return "ab", f"kernel-lab ab {name}", "faster in the bench, not tried in training yet"
     more = [count for count in LOOKS if count > len(tried.outcome.pairs)]
@@ -216,6 +227,7 @@ def plan(lab: Lab, profiled: Profiled, root: Path | None = None, language: str =
 def status(lab: Lab) -> Status:
     """Where every target stands: its share, what the trainer runs today, its workspaces."""
     from kernels.spec import discover
+    from lab.gate_calibration import state as calibration_state
     from trainer.hardware import hardware_key
     from trainer.ops import select
 
@@ -238,6 +250,7 @@ def status(lab: Lab) -> Status:
         engine=lab.engine,
         hardware=hardware,
         records=lab.ledger.head().lines,
+        calibration=calibration_state(latest_calibration(lab))[1],
         targets=tuple(sorted(found, key=lambda s: -(s.share or 0))),
     )
 

@@ -20,17 +20,21 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The lower bound of the bench's geometric mean must reach this: two worker processes running
     the same file may differ by a percent for no reason that is in the file."""
     bench_confidence: float = 0.95
-    """Two-sided: the lower bound is missed 2.5% of the time."""
+    """Two-sided: the lower bound is missed 2.5% of the time. That is for a candidate's first bench;
+    the error of bench number k in seven days is a k-squared part of it."""
     case_floor: float = 0.97
     """No timed case's point estimate may lie below this."""
     control_within: float = 0.02
     """The incumbent against itself, in the bench's own session, may be off by this much."""
     step_alpha: float = 0.01
-    """One-sided error of the claim that training steps are faster, all looks together."""
+    """One-sided error of the claim that training steps are faster: all looks of all A/Bs on one
+    target in seven days together."""
     bpb_margin: float = 0.002
     """Bits per byte by which the candidate's val_bpb may be worse."""
     bpb_alpha: float = 0.05
-    """One-sided error of the claim that it is not worse than that, all looks together."""
+    """One-sided error of the claim that it is not worse than that, shared out in the same way."""
+    handicap_found: float = 0.05
+    """The calibration must have found every copy slowed by this much or more, two at least."""
     minimum_pairs: int = 3
     """Fewer pairs of training runs decide nothing."""
 
@@ -55,6 +59,6 @@ def then_run(command: str, evidence: Evidence) -> str:
 def shown(interval: Interval) -> str:
     """A ratio with its interval, for people."""
     return (
-        f"{interval.point:.3f}x ({interval.confidence:.0%} interval {interval.low:.3f} to "
+        f"{interval.point:.3f}x ({100 * interval.confidence:.4g}% interval {interval.low:.3f} to "
         f"{interval.high:.3f}, {interval.samples} blocks)"
     )

@@ -292,6 +292,29 @@ class Tried(About, frozen=True, kw_only=True, tag="tried"):
     outcome: Compared | Broken
 
 
+class Handicap(_Frozen, frozen=True, kw_only=True):
+    """A copy of the incumbent, slowed by a share of its own time (0: an exact copy, the A/A)."""
+
+    slowed_by: float
+    outcome: Measured | Quarantined | Failed | Compared | Broken
+
+
+class Calibrated(Record, frozen=True, kw_only=True, tag="calibrated"):
+    """What the lab sees on this machine of slow-downs that are known. The gate asks for it.
+
+    `benches` went through the bench. `runs` went through the A/B, there slowed by a share of the
+    whole step, since a share of one op would be too little to see.
+    """
+
+    engine: str
+    harness_sha256: str
+    target: str
+    preset: str
+    isolation: str
+    benches: tuple[Handicap, ...]
+    runs: tuple[Handicap, ...]
+
+
 class Reason(_Frozen, frozen=True, kw_only=True):
     """One condition of the gate: whether it holds, and the number that decided."""
 
@@ -349,5 +372,16 @@ class SetAside(Record, frozen=True, kw_only=True, tag="set_aside"):
     bytes_set_aside: int
 
 
-Line = Profiled | Opened | Verified | Benched | Tried | Judged | Promoted | Demoted | SetAside
+Line = (
+    Profiled
+    | Opened
+    | Verified
+    | Benched
+    | Tried
+    | Calibrated
+    | Judged
+    | Promoted
+    | Demoted
+    | SetAside
+)
 """Any line of the ledger; the tag field is `kind`."""

@@ -31,7 +31,10 @@ from lab.records import Judged, Promoted, Verdict
 _FOLDER = Path(__file__).resolve().parent
 RULES = (
     *sorted(_FOLDER.glob("gate*.py")),
-    *(_FOLDER / name for name in ("evidence.py", "isolation.py", "policy.py", "stats.py")),
+    *(
+        _FOLDER / name
+        for name in ("attempts.py", "evidence.py", "isolation.py", "policy.py", "stats.py")
+    ),
 )
 """The files that collect evidence and judge it."""
 

@@ -223,23 +223,25 @@ def ab(
     settings: Settings,
     *,
     pairs: int,
+    fresh: bool = False,
     progress: Progress = silent,
 ) -> Tried:
     """Stage 5: does training gain? Looks after 3, 5 and 8 pairs, until decided or at `pairs`.
 
-    Goes on from the pairs of an earlier look of the very same comparison. Every look leaves a
-    record.
+    Goes on from the pairs of an earlier look of the very same comparison, unless a `fresh` one is
+    wanted. Every look leaves a record.
     """
     from lab import ab as comparison
     from lab.arm import Task
-    from lab.gate import ab_settled
+    from lab.gate import Policy, ab_settled
+    from lab.gate_ab import level
     from lab.harness import isolation
     from lab.stats import LOOKS
 
     folder, stored = subject(lab, workspace)
     _require_verified(lab, workspace, stored, "ab")
     task = Task(folder.id, workspace.seal.engine, stored.path, stored.sha256)
-    last, done = _earlier_pairs(lab, workspace, stored, settings)
+    last, done = (None, ()) if fresh else _earlier_pairs(lab, workspace, stored, settings)
     for count in LOOKS:
         if count <= len(done) or count > pairs:
             continue
@@ -253,7 +255,7 @@ def ab(
             )
         )
         done = outcome.pairs
-        attempt = evidence(lab, workspace, stored).attempt
+        attempt = level(evidence(lab, workspace, stored), Policy())
         if not isinstance(outcome, Compared) or ab_settled(outcome, attempt=attempt):
             break
     if last is None:

@@ -1,7 +1,7 @@
 """How often the gate errs: simulated candidates, made into records and judged by the real `judge`.
 
     uv run python tests/benchmarks/test_gate_simulation.py              # the tables of docs/gate.md
-    uv run python tests/benchmarks/test_gate_simulation.py --trials 500
+    uv run python tests/benchmarks/test_gate_simulation.py --trials 500 --table week
 
 As tests, the same scenarios run with few trials and wide bounds; with `--benchmark-enable`, with
 2000 trials each and the bounds of the design. Deterministic by seed, measures nothing of this
@@ -12,18 +12,20 @@ one in twenty blocks is slowed by an exponential 30%; each worker process is off
 whole session, since two processes with the same file differ. A training run's time per step has the
 stated noise; the two runs of a pair share none of it, which is the worst case. Differences of
 val_bpb have 0.0002 noise (what was seen on a small CPU model). Looks after 3, 5 and 8 pairs, as
-`kernel-lab ab` takes them. Nobody repeats a stage that was left undecided.
+`kernel-lab ab` takes them. A verdict that asks for a confirmation gets one. Nobody repeats a stage
+otherwise: that the number of repetitions is counted is for tests/lab/test_multiplicity.py to show.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -35,6 +37,7 @@ from made_records import (  # noqa: E402
     INCUMBENT,
     arm,
     benched,
+    calibrated,
     compared,
     timing,
     tried,
@@ -43,11 +46,13 @@ from made_records import (  # noqa: E402
 
 from lab import stats  # noqa: E402
 from lab.evidence import Evidence  # noqa: E402
-from lab.gate import ab_settled, judge  # noqa: E402
-from lab.records import Pair  # noqa: E402
+from lab.gate import RULES, Policy, ab_settled, judge  # noqa: E402
+from lab.gate_ab import level, may_be_confirmed  # noqa: E402
+from lab.records import Pair, Tried  # noqa: E402
 
 Noise = Callable[[np.random.Generator, float], float]
-VERIFIED = verified()
+AFTER_AB = ("ab_step_time", "ab_val_bpb")
+VERIFIED, CALIBRATED, POLICY = verified(), calibrated(), Policy()
 
 
 def normal(generator: np.random.Generator, noise: float) -> float:
@@ -125,39 +130,78 @@ def one_pair(generator: np.random.Generator, world: World, number: int) -> Pair:
     )
 
 
-def candidates(world: World, trials: int, seed: int) -> Iterator[tuple[str, int]]:
+def trained(generator: np.random.Generator, world: World, judged_as: int, seeds: int) -> Tried:
+    """A simulated stage 5: looks until one decides, at the level of attempt `judged_as`."""
+    pairs: list[Pair] = []
+    for count in stats.LOOKS:
+        pairs += [one_pair(generator, world, seeds + n) for n in range(len(pairs), count)]
+        if ab_settled(compared(pairs), POLICY, judged_as):
+            break
+    return tried(compared(pairs))
+
+
+def candidate(generator: np.random.Generator, world: World, attempt: int) -> tuple[str, int, int]:
+    """One candidate whose A/B is number `attempt`: the decision, pairs trained, A/Bs begun."""
+    first = trained(generator, world, attempt, 0)
+    found = Evidence(verified=VERIFIED, tried=first, calibrated=CALIBRATED, attempt=attempt)
+    spent, begun = len(first.outcome.pairs), 1
+    if may_be_confirmed(found, POLICY):
+        fresh = trained(generator, world, 1, 100)
+        found = msgspec.structs.replace(found, before=first, tried=fresh, attempt=attempt + 1)
+        assert level(found, POLICY) == 1
+        spent, begun = spent + len(fresh.outcome.pairs), 2
+    if any(RULES[name](found, POLICY).state == "contradicted" for name in AFTER_AB):
+        return "reject", spent, begun  # whatever the bench says, which is dear to simulate
+    found = msgspec.structs.replace(found, benched=bench(generator, world))
+    return judge(found, POLICY).decision, spent, begun
+
+
+def candidates(world: World, trials: int, seed: int, attempt: int = 1) -> Iterator[tuple[str, int]]:
     """(decision, pairs trained) of each simulated candidate, through the real gate."""
     generator = np.random.default_rng(seed)
     for _ in range(trials):
-        pairs: list[Pair] = []
-        for count in stats.LOOKS:
-            pairs += [one_pair(generator, world, n) for n in range(len(pairs), count)]
-            if ab_settled(compared(pairs)):
-                break
-        found = Evidence(
-            verified=VERIFIED,
-            benched=bench(generator, world),
-            tried=tried(compared(pairs)),
-        )
-        yield judge(found).decision, len(pairs)
+        decision, pairs, _ = candidate(generator, world, attempt)
+        yield decision, pairs
 
 
-def simulate(world: World, trials: int, seed: int = 7) -> Outcome:
-    """Judges `trials` candidates of `world`."""
-    found = list(candidates(world, trials, seed))
+def simulate(world: World, trials: int, seed: int = 7, attempt: int = 1) -> Outcome:
+    """Judges `trials` candidates of `world`, each of them try number `attempt` on its target."""
+    return outcome_of(list(candidates(world, trials, seed, attempt)))
+
+
+def simulate_weeks(world: World, trials: int, seed: int = 7, tries: int = 10) -> Outcome:
+    """`trials` weeks of `tries` candidates on one target; promoted: weeks that let any of them in.
+
+    A confirmation is an A/B too, so those that come after one have a higher number.
+    """
+    generator = np.random.default_rng(seed)
+    weeks = []
+    for _ in range(trials):
+        attempt, spent, decisions = 1, 0, []
+        for _ in range(tries):
+            decision, pairs, begun = candidate(generator, world, attempt)
+            attempt, spent = attempt + begun, spent + pairs
+            decisions.append(decision)
+        best = min(decisions, key=("promote", "hold", "reject").index)
+        weeks.append((best, spent))
+    return outcome_of(weeks)
+
+
+def outcome_of(found: Sequence[tuple[str, int]]) -> Outcome:
     return Outcome(
-        trials=trials,
+        trials=len(found),
         promoted=sum(decision == "promote" for decision, _ in found),
         rejected=sum(decision == "reject" for decision, _ in found),
-        pairs=sum(pairs for _, pairs in found) / trials,
+        pairs=sum(pairs for _, pairs in found) / len(found),
     )
 
 
 NOISES = (0.005, 0.01, 0.02, 0.05)
+BENCH_ONLY = "25% in the bench, nothing in training"
 NULLS = {
     "changes nothing": World(0.0),
     "changes nothing, workers off by 2%": World(0.0, worker_noise=0.02),
-    "25% in the bench, nothing in training": World(0.0, bench_gain=0.25),
+    BENCH_ONLY: World(0.0, bench_gain=0.25),
     "same, spiky runs": World(0.0, bench_gain=0.25, shape=spiky),
     "same, two clock states": World(0.0, bench_gain=0.25, shape=two_clocks),
 }
@@ -197,6 +241,22 @@ def test_true_gains_are_found(gain: float, least: float, trials: int) -> None:
     assert found.rate >= least - (0.07 if trials < 2000 else 0.015)
 
 
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_week_of_ten_null_candidates_lets_one_in_at_most_once_in_a_hundred(
+    noise: float, trials: int
+) -> None:
+    """Whoever tries ten times must not have ten times the luck."""
+    found = simulate_weeks(replace(NULLS[BENCH_ONLY], run_noise=noise), trials // 5)
+    assert found.interval()[0] <= 0.01
+
+
+@pytest.mark.parametrize(("gain", "least"), [(0.03, 0.8), (0.05, 0.9)])
+def test_true_gains_are_found_at_the_tenth_try(gain: float, least: float, trials: int) -> None:
+    """An honest tenth candidate pays with more pairs, not with its chance."""
+    found = simulate(with_gain(gain), trials, attempt=10)
+    assert found.rate >= least - (0.07 if trials < 2000 else 0.015)
+
+
 def test_a_large_gain_is_often_decided_after_three_pairs(trials: int) -> None:
     """Eight pairs of training runs for a kernel that is plainly better would waste a day."""
     decided = [pairs == 3 for _, pairs in candidates(with_gain(0.15), trials, 7)]
@@ -221,22 +281,52 @@ def rows() -> Iterator[tuple[str, World]]:
         yield f"steps 10% faster, {name}", world
 
 
-def table(trials: int) -> None:
-    """Prints what docs/gate.md shows."""
-    print(f"{trials} trials each\n")
+def line(found: Outcome) -> str:
+    """The cells that every table has."""
+    low, high = found.interval()
+    return (
+        f"{found.rate:.2%} | {low:.2%} to {high:.2%} | "
+        f"{found.rejected / found.trials:.1%} | {found.pairs:.1f} |"
+    )
+
+
+def first_try(trials: int) -> None:
+    """Each kind of candidate, at the first try on its target."""
     print("| candidate | run noise | promoted | 95% interval | rejected | pairs on average |")
     print("|---|---|---|---|---|---|")
     for seed, (name, world) in enumerate(rows()):
-        found = simulate(world, trials, seed)
-        low, high = found.interval()
         print(
-            f"| {name} | {world.run_noise:.1%} | {found.rate:.2%} | {low:.2%} to {high:.2%} | "
-            f"{found.rejected / found.trials:.1%} | {found.pairs:.1f} |",
-            flush=True,
+            f"| {name} | {world.run_noise:.1%} | {line(simulate(world, trials, seed))}", flush=True
         )
 
+
+def later_tries(trials: int) -> None:
+    """True gains at 1% noise, by the number of the try; confirmations included."""
+    print("| steps faster by | try | promoted | 95% interval | rejected | pairs on average |")
+    print("|---|---|---|---|---|---|")
+    for seed, gain in enumerate((0.01, 0.02, 0.03, 0.05)):
+        for attempt in (1, 2, 5, 10):
+            found = simulate(with_gain(gain), trials, 100 + seed, attempt)
+            print(f"| {gain:.0%} | {attempt} | {line(found)}", flush=True)
+
+
+def weeks(trials: int) -> None:
+    """Weeks of ten candidates that win their bench and change nothing."""
+    print("| ten in a week | run noise | any promoted | 95% interval | all rejected | pairs |")
+    print("|---|---|---|---|---|---|")
+    for seed, noise in enumerate(NOISES):
+        world = replace(NULLS[BENCH_ONLY], run_noise=noise)
+        found = simulate_weeks(world, trials, 200 + seed)
+        print(f"| {BENCH_ONLY} | {noise:.1%} | {line(found)}", flush=True)
+
+
+TABLES = {"first": first_try, "later": later_tries, "week": weeks}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=10_000)
-    table(parser.parse_args().trials)
+    parser.add_argument("--table", choices=TABLES, action="append")
+    given = parser.parse_args()
+    for name in given.table or TABLES:
+        print(f"\n{given.trials} trials each\n")
+        TABLES[name](given.trials)

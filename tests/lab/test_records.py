@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from made_records import ABOUT, INCUMBENT, MACHINE, benched, opened, tried, verified
+from made_records import ABOUT, INCUMBENT, MACHINE, benched, calibrated, opened, tried, verified
 
 from lab.records import (
     Broken,
@@ -55,6 +55,7 @@ EVERY = (
     benched(Quarantined(reason="faster_than_light", detail="0.1 ms")),
     tried(),
     tried(Broken(reason="diverged", detail="NaN")),
+    calibrated(),
     Judged(
         **ABOUT,
         verdict=Verdict(decision="hold", reasons=(Reason(rule="ab", holds=False, detail=""),)),

@@ -21,6 +21,8 @@ from lab import orchestrate, stages
 from lab.arm import Task
 from lab.context import Lab
 from lab.errors import CandidateError, CommandError
+from lab.harness import harness_sha256
+from lab.machine import fingerprint
 from lab.places import places
 from lab.promote import demote, promote
 from lab.records import (
@@ -49,6 +51,7 @@ class Harness:
         self.benched: Measured | Quarantined | Failed | None = None
         self.step_speedup = 1.1
         self.isolation = "namespaces+seccomp"
+        self.first_seed = 0
         self.asked_pairs: list[tuple[int, int]] = []
         self.saw: dict[str, Any] = {}
 
@@ -78,7 +81,8 @@ class Harness:
     def compare(self, task: Task, settings: Any, count: int, *, done: Any, progress: Any) -> Any:
         self.asked_pairs.append((len(done), count))
         pairs = made.pairs(count, self.step_speedup)
-        fixed = [self.with_ops(p, task) for p in pairs]
+        seeded = [msgspec.structs.replace(p, seed=p.seed + self.first_seed) for p in pairs]
+        fixed = [self.with_ops(p, task) for p in seeded]
         return Compared(
             preset=settings.preset,
             data=settings.data,
@@ -103,14 +107,21 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Lab:
+def uncalibrated(tmp_path: Path) -> Lab:
     results = tmp_path / "results"
     return Lab(places(results, registry=tmp_path / "registry" / "promoted.toml"), "cpu")
 
 
-def try_it(here: Lab, space: Workspace, pairs: int = 8) -> Tried:
+@pytest.fixture
+def here(uncalibrated: Lab) -> Lab:
+    machine = fingerprint("cpu")
+    uncalibrated.ledger.append(made.calibrated(machine=machine, harness_sha256=harness_sha256()))
+    return uncalibrated
+
+
+def try_it(here: Lab, space: Workspace, pairs: int = 8, fresh: bool = False) -> Tried:
     settings = stages.ab_settings(here, space, None, "stdlib", 20, "1000")
-    return stages.ab(here, space, settings, pairs=pairs)
+    return stages.ab(here, space, settings, pairs=pairs, fresh=fresh)
 
 
 def judged_after_all(here: Lab, space: Workspace) -> Judged:
@@ -139,6 +150,7 @@ def test_the_whole_way_and_back(here: Lab, harness: Harness) -> None:
     assert resolve("cpu", hardware, registry=here.places.registry)[TARGET].reason == "incumbent"
     kinds = dict.fromkeys(type(line).__name__ for line in here.ledger.read())
     assert list(kinds) == [
+        "Calibrated",
         "Opened",
         "Verified",
         "Benched",
@@ -224,7 +236,46 @@ def test_looks_add_up_and_stop_when_decided(here: Lab, harness: Harness) -> None
     stages.verify(here, other)
     stages.bench(here, other)
     try_it(here, other)
-    assert harness.asked_pairs == [(0, 3)]
+    assert harness.asked_pairs == [(0, 3), (3, 5)]  # of 8: decided
+
+
+def test_the_tenth_try_is_sent_to_a_confirmation_and_promoted_by_it(
+    here: Lab, harness: Harness
+) -> None:
+    """What would do for a first A/B is neither lost at the tenth try nor let in by itself."""
+    space, _ = stages.open_workspace(here, TARGET)
+    stages.verify(here, space)
+    stages.bench(here, space)
+    for number in range(9):
+        other = made.tried(made.compared(made.pairs(3)), target=TARGET)
+        first = msgspec.structs.replace(other.outcome.pairs[0], seed=number)
+        outcome = msgspec.structs.replace(other.outcome, pairs=(first,))
+        machine = fingerprint("cpu")
+        here.ledger.append(msgspec.structs.replace(other, outcome=outcome, machine=machine))
+    harness.step_speedup = 1.012
+    assert len(try_it(here, space).outcome.pairs) == 8
+    step = orchestrate.next_step(here, space)
+    assert step.command.endswith("--fresh")
+    assert stages.gate(here, space).verdict.decision == "hold"
+    harness.first_seed = 500
+    harness.asked_pairs.clear()
+    try_it(here, space, fresh=True)
+    assert harness.asked_pairs[0] == (0, 3)
+    judged = stages.gate(here, space)
+    assert judged.verdict.decision == "promote"
+    ours = [line.id for line in here.ledger.find(kind="tried") if line.workspace == space.name]
+    assert {ours[2], ours[-1]} < set(judged.evidence)
+
+
+def test_on_a_machine_that_was_not_calibrated_the_next_step_is_that(
+    uncalibrated: Lab, harness: Harness
+) -> None:
+    """All evidence of a machine rests on its clocks."""
+    space, _ = stages.open_workspace(uncalibrated, TARGET)
+    assert judged_after_all(uncalibrated, space).verdict.decision == "hold"
+    step = orchestrate.next_step(uncalibrated, space)
+    assert (step.stage, step.command) == ("calibrate", "kernel-lab --engine cpu calibrate-noise")
+    assert "promotes nothing" in orchestrate.status(uncalibrated).calibration
 
 
 def test_a_broken_ab_is_not_continued(

@@ -129,11 +129,18 @@ def test_difference_interval_is_the_textbook_t_interval() -> None:
 
 def test_the_looks_never_spend_more_than_the_whole_error() -> None:
     """Otherwise "at most 1% of null kernels" would be false on paper already."""
-    whole = sum(stats.spend(stats.STEP_ALPHA, number) for number in range(3))
-    assert whole == pytest.approx(stats.STEP_ALPHA)
-    repeats = sum(stats.spend(0.01, n, attempt) for n in range(3) for attempt in range(1, 60))
-    assert repeats <= 0.02 + 1e-12
-    assert stats.spend(0.01, 0, attempt=10_000) > 0
+    first = sum(stats.spend(stats.STEP_ALPHA, number) for number in range(3))
+    assert first == pytest.approx(stats.STEP_ALPHA * stats.attempt_share(1))
+    spent = [stats.spend(0.01, n, attempt) for n in range(3) for attempt in range(1, 2000)]
+    assert 0.99 * 0.01 < sum(spent) < 0.01
+    assert min(spent) > 0
+
+
+def test_each_further_attempt_may_spend_less_but_never_nothing() -> None:
+    """The tenth try on a target needs stronger evidence than the first, and can have it."""
+    shares = [stats.attempt_share(attempt) for attempt in range(1, 40)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] / shares[9] == pytest.approx(100)
 
 
 def test_looks_are_complete_only_with_all_their_pairs() -> None:
@@ -161,12 +168,12 @@ def test_a_look_says_faster_slower_or_undecided() -> None:
 
 def test_pairs_that_agree_by_luck_are_not_believed_beyond_the_floor() -> None:
     """On a machine with two clock states, three pairs can agree to a digit and mean nothing."""
-    assert stats.look([0.1000, 0.1000, 0.1001], 0).decision == "undecided"
-    assert stats.look([0.1200, 0.1200, 0.1201], 0).decision == "faster"
-    assert stats.look([0.011] * 5, 1).decision == "undecided"
-    assert stats.look([0.013] * 5, 1).decision == "faster"
-    assert stats.look([0.0030] * 8, 2).decision == "undecided"
-    assert stats.look([0.0032] * 8, 2).decision == "faster"
+    assert stats.look([0.1300, 0.1300, 0.1301], 0).decision == "undecided"
+    assert stats.look([0.1420, 0.1420, 0.1421], 0).decision == "faster"
+    assert stats.look([0.0130] * 5, 1).decision == "undecided"
+    assert stats.look([0.0140] * 5, 1).decision == "faster"
+    assert stats.look([0.0033] * 8, 2).decision == "undecided"
+    assert stats.look([0.0036] * 8, 2).decision == "faster"
 
 
 def test_a_repeated_comparison_must_show_more() -> None:
