@@ -8,7 +8,7 @@ the raw samples in the `calibrated` record.
 
 from __future__ import annotations
 
-from lab import gate_ab, stats
+from lab import stats
 from lab.evidence import Evidence
 from lab.policy import Finding, Policy, shown
 from lab.records import Calibrated, Compared, Handicap, Interval, Measured
@@ -76,13 +76,14 @@ def found_slower(handicap: Handicap) -> bool:
 def found_in_training(handicap: Handicap) -> str:
     """What the last look of the A/B says: faster, slower, undecided, or nothing."""
     outcome = handicap.outcome
-    if not isinstance(outcome, Compared):
+    number = stats.look_number(len(outcome.pairs)) if isinstance(outcome, Compared) else None
+    if number is None or not isinstance(outcome, Compared):
         return "nothing"
-    finding = gate_ab.of_step_time(outcome.pairs, Policy(), 1)
-    if finding.state == "holds":
-        return "faster"
-    slower = finding.state == "contradicted" and "spent" not in finding.detail
-    return "slower" if slower else "undecided"
+    counted = outcome.pairs[: stats.LOOKS[number]]
+    ratios = stats.log_ratios(
+        [p.incumbent.step_ms for p in counted], [p.candidate.step_ms for p in counted]
+    )
+    return stats.look(ratios.tolist(), number).decision
 
 
 def summary(record: Calibrated) -> str:

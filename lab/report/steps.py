@@ -8,7 +8,10 @@ import shlex
 from lab.records import Broken, Failed, Judged, Quarantined
 from lab.report.story import Story
 
-_COMMAND = re.compile(r"\brun: (kernel-lab (?:verify|bench|ab) [\w./-]+(?: --pairs \d+)?)\Z")
+_COMMAND = re.compile(
+    r"\brun: (kernel-lab (?:(?:verify|bench|ab) [\w./-]+(?: --pairs \d+| --fresh)?"
+    r"|(?:--engine \w+ )?calibrate-noise))\Z"
+)
 """Strict, since a detail may quote what a candidate printed."""
 
 
