@@ -285,15 +285,15 @@ def line(found: Outcome) -> str:
     """The cells that every table has."""
     low, high = found.interval()
     return (
-        f"{found.rate:.2%} | {low:.2%} to {high:.2%} | "
+        f"{found.trials:,} | {found.rate:.2%} | {low:.2%} to {high:.2%} | "
         f"{found.rejected / found.trials:.1%} | {found.pairs:.1f} |"
     )
 
 
 def first_try(trials: int) -> None:
     """Each kind of candidate, at the first try on its target."""
-    print("| candidate | run noise | promoted | 95% interval | rejected | pairs on average |")
-    print("|---|---|---|---|---|---|")
+    print("| candidate | run noise | trials | promoted | 95% interval | rejected | pairs |")
+    print("|---|---|---|---|---|---|---|")
     for seed, (name, world) in enumerate(rows()):
         print(
             f"| {name} | {world.run_noise:.1%} | {line(simulate(world, trials, seed))}", flush=True
@@ -302,8 +302,8 @@ def first_try(trials: int) -> None:
 
 def later_tries(trials: int) -> None:
     """True gains at 1% noise, by the number of the try; confirmations included."""
-    print("| steps faster by | try | promoted | 95% interval | rejected | pairs on average |")
-    print("|---|---|---|---|---|---|")
+    print("| steps faster by | try | trials | promoted | 95% interval | rejected | pairs |")
+    print("|---|---|---|---|---|---|---|")
     for seed, gain in enumerate((0.01, 0.02, 0.03, 0.05)):
         for attempt in (1, 2, 5, 10):
             found = simulate(with_gain(gain), trials, 100 + seed, attempt)
@@ -312,8 +312,10 @@ def later_tries(trials: int) -> None:
 
 def weeks(trials: int) -> None:
     """Weeks of ten candidates that win their bench and change nothing."""
-    print("| ten in a week | run noise | any promoted | 95% interval | all rejected | pairs |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| ten in a week | run noise | weeks | any promoted | 95% interval | all rejected | pairs |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for seed, noise in enumerate(NOISES):
         world = replace(NULLS[BENCH_ONLY], run_noise=noise)
         found = simulate_weeks(world, trials, 200 + seed)
@@ -328,5 +330,5 @@ if __name__ == "__main__":
     parser.add_argument("--table", choices=TABLES, action="append")
     given = parser.parse_args()
     for name in given.table or TABLES:
-        print(f"\n{given.trials} trials each\n")
+        print()
         TABLES[name](given.trials)
