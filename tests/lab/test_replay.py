@@ -21,6 +21,7 @@ from made_records import (
     INCUMBENT,
     WANTED,
     benched,
+    calibrated,
     compared,
     opened,
     pairs,
@@ -69,9 +70,9 @@ def ledger_of(path: Path, *records: Any) -> Ledger:
 
 
 DECIDED: dict[str, tuple[Any, ...]] = {
-    "promote": (opened(), verified(), benched(), tried()),
-    "hold": (opened(), verified(), benched()),
-    "reject": (opened(), verified(), benched(), tried(), verified(FAILED)),
+    "promote": (opened(), verified(), benched(), tried(), calibrated()),
+    "hold": (opened(), verified(), benched(), calibrated()),
+    "reject": (opened(), verified(), benched(), tried(), calibrated(), verified(FAILED)),
 }
 
 
@@ -122,7 +123,7 @@ def test_evidence_that_is_not_named_or_not_there_is_found_out(tmp_path: Path) ->
     (difference,) = replay.replay(ledger, record.id).differences
     assert difference.what == "evidence"
     assert difference.recorded == "0" * 26
-    assert difference.replayed.count(",") == 2
+    assert difference.replayed.count(",") == 3
 
 
 def test_a_verdict_cannot_claim_lines_behind_itself(tmp_path: Path) -> None:
