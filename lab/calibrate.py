@@ -36,7 +36,7 @@ STEP_OP = "muon_orthogonalize"
 STEPS = 20
 EVAL_TOKENS = "16384"
 BENCH_S, RUN_S = 15, 7
-"""A bench of one case, and one training run of the tour preset, on two quiet cores."""
+"""Guessed from the length of a tour on two quiet cores: one bench, one training run."""
 
 Say = Callable[[str], None]
 
