@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import Any
 
 from lab import records as r
+from lab.conditions import seen
 from lab.report.numbers import ratio_text
 
 
@@ -159,12 +160,14 @@ def _(value: r.Benched) -> list[Any]:
     )
     if isinstance(outcome, r.Quarantined):
         return [plain(f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"), shown]
+    workers = len({number for c in outcome.cases for number in c.generation}) or 1
     return [
         plain(
             f"bench: {ratio_text(outcome.speedup)} against the incumbent; the control (incumbent "
             f"against itself) {ratio_text(outcome.control)}"
         ),
         shown,
+        plain(f"generations of fresh workers: {workers}; meanwhile {seen(outcome.cases)}"),
     ]
 
 

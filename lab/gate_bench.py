@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from lab import stats
+from lab import bench_intervals
 from lab.evidence import Evidence
 from lab.policy import Finding, Policy, shown, then_run
 from lab.records import Failed, Measured, Quarantined
@@ -59,7 +59,7 @@ def benched(evidence: Evidence, policy: Policy) -> Finding:
         return Finding("contradicted", _failure("bench", outcome))
     if isinstance(outcome, Quarantined):
         detail = f"quarantined, {outcome.reason}: {outcome.detail}"
-        if outcome.reason == "control_failed":  # about the machine, not about the candidate
+        if outcome.by_machine:
             return Finding("open", f"{detail}; once it is quiet {then_run('bench', evidence)}")
         return Finding("contradicted", detail)
     for case in outcome.cases:
@@ -105,9 +105,7 @@ def speedup(evidence: Evidence, policy: Policy) -> Finding:
     number = evidence.bench_attempt
     confidence = 1 - (1 - policy.bench_confidence) / number**2
     try:
-        found = stats.geomean_interval(
-            [(c.incumbent_ms, c.candidate_ms) for c in outcome.cases], confidence
-        )
+        found = bench_intervals.speedup(outcome.cases, confidence)
     except ValueError as error:
         return Finding("open", f"{error}; {then_run('bench', evidence)}")
     detail = f"{shown(found)}; the lower bound must reach {policy.bench_speedup}"
@@ -129,10 +127,7 @@ def every_case(evidence: Evidence, policy: Policy) -> Finding:
     if outcome is None or not outcome.cases:
         return Finding("open", "no times")
     try:
-        found = [
-            (stats.ratio_interval(c.incumbent_ms, c.candidate_ms, policy.bench_confidence), c)
-            for c in outcome.cases
-        ]
+        found = [(bench_intervals.speedup([c], policy.bench_confidence), c) for c in outcome.cases]
     except ValueError as error:
         return Finding("open", f"{error}; {then_run('bench', evidence)}")
     worst, case = min(found, key=lambda one: one[0].point)
@@ -150,9 +145,7 @@ def control(evidence: Evidence, policy: Policy) -> Finding:
     if outcome is None:
         return Finding("open", "no times")
     try:
-        found = stats.geomean_interval(
-            [(c.incumbent_ms, c.control_ms) for c in outcome.cases], policy.bench_confidence
-        )
+        found = bench_intervals.control(outcome.cases, policy.bench_confidence)
     except ValueError as error:
         return Finding("open", f"{error}; {then_run('bench', evidence)}")
     detail = f"{shown(found)}; must be within {policy.control_within:.0%} of 1"

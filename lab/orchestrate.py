@@ -125,6 +125,8 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
         return "edit", f"edit {workspace.candidate_file}", f"verify: {why}"
     if found.benched is None:
         return "bench", f"kernel-lab bench {name}", "verified, not timed yet"
+    if isinstance(found.benched.outcome, Quarantined) and found.benched.outcome.by_machine:
+        return "bench", f"kernel-lab bench {name}", f"again: {found.benched.outcome.reason}"
     if isinstance(found.benched.outcome, Failed | Quarantined):
         return "edit", f"edit {workspace.candidate_file}", f"bench: {found.benched.outcome.reason}"
     if found.tried and isinstance(found.tried.outcome, Broken):

@@ -60,5 +60,5 @@ def shown(interval: Interval) -> str:
     """A ratio with its interval, for people."""
     return (
         f"{interval.point:.3f}x ({100 * interval.confidence:.4g}% interval {interval.low:.3f} to "
-        f"{interval.high:.3f}, {interval.samples} blocks)"
+        f"{interval.high:.3f}, {interval.samples} samples)"
     )

@@ -122,12 +122,31 @@ class Failed(_Outcome, frozen=True, kw_only=True, tag="failed"):
 # ---- bench --------------------------------------------------------------------------------------
 
 
+class Telemetry(_Frozen, frozen=True, kw_only=True):
+    """What the machine was like in each round; empty where this machine does not tell."""
+
+    others_cpu: tuple[float, ...] = ()
+    """Share of all CPU time that other processes and the hypervisor took, 0 to 1."""
+    stolen_cpu: tuple[float, ...] = ()
+    """The hypervisor's part of that."""
+    cpu_mhz: tuple[float, ...] = ()
+    cpu_celsius: tuple[float, ...] = ()
+    cpu_throttled: tuple[float, ...] = ()
+    """How often a core was slowed for its heat."""
+    gpu_mhz: tuple[float, ...] = ()
+    gpu_celsius: tuple[float, ...] = ()
+    gpu_watts: tuple[float, ...] = ()
+    gpu_throttled: tuple[float, ...] = ()
+    """1 where the GPU was slowed for heat or power, else 0."""
+
+
 class CaseTiming(_Frozen, frozen=True, kw_only=True):
     """Raw block times of one case, in milliseconds per call, forward and backward together.
 
-    The three arms run in interleaved blocks: block i of each arm belongs together. `control` is a
-    second worker with the incumbent, the A/A of this very session. `floor_ms` is the speed of
-    light: no correct kernel is faster on this machine.
+    The three arms run in interleaved blocks: block i of each arm belongs together, and
+    `generation[i]` numbers the fresh workers that it ran on; empty: the same ones throughout.
+    `control` is a second worker with the incumbent, the A/A of this very session. `floor_ms` is
+    the speed of light: no correct kernel is faster on this machine.
     """
 
     case: str
@@ -138,6 +157,8 @@ class CaseTiming(_Frozen, frozen=True, kw_only=True):
     control_ms: tuple[float, ...]
     floor_ms: float
     speedup: Interval
+    generation: tuple[int, ...] = ()
+    telemetry: Telemetry = Telemetry()
 
 
 class Measured(_Outcome, frozen=True, kw_only=True, tag="measured"):
@@ -149,11 +170,23 @@ class Measured(_Outcome, frozen=True, kw_only=True, tag="measured"):
 
 
 class Quarantined(_Outcome, frozen=True, kw_only=True, tag="quarantined"):
-    """Timings that cannot be true: faster than light, clocks that disagree, wrong timed outputs."""
+    """Timings that cannot be true (faster than light, clocks that disagree, wrong timed outputs),
+    or from which nothing follows, as the machine was too noisy."""
 
-    reason: Literal["faster_than_light", "clock_mismatch", "control_failed", "timed_output_wrong"]
+    reason: Literal[
+        "faster_than_light",
+        "clock_mismatch",
+        "timed_output_wrong",
+        "control_failed",  # the incumbent differs from itself
+        "too_noisy",  # neither a gain worth promoting nor none can be told
+    ]
     detail: str
     cases: tuple[CaseTiming, ...] = ()
+
+    @property
+    def by_machine(self) -> bool:
+        """Whether it says nothing about the candidate: another try may end otherwise."""
+        return self.reason in ("control_failed", "too_noisy")
 
 
 # ---- A/B ----------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def _again(done: object, what: str) -> str:
 
 def _was_noisy(outcome: object) -> bool:
     """Whether a bench came to nothing through the machine's fault, and is worth another try."""
-    return isinstance(outcome, Quarantined) and outcome.reason == "control_failed"
+    return isinstance(outcome, Quarantined) and outcome.by_machine
 
 
 def _has_pairs(outcome: object) -> bool:

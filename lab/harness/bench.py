@@ -5,8 +5,12 @@
 Times forward and backward together, as training pays for both, in the dtype that training uses on
 the engine. The result is the paired ratio incumbent / candidate with its interval, per case and as
 geometric mean, beside an A/A control of the same session. Timings that cannot be true (below the
-speed of light, clocks that disagree, wrong outputs, a control that is off) come back `Quarantined`,
-with all raw samples and no speed-up to quote as evidence.
+speed of light, clocks that disagree, wrong outputs) or decide nothing (a control that is off, a
+machine too noisy) come back `Quarantined`, with all raw samples and no speed-up to quote as
+evidence.
+
+All cases are timed on one generation of fresh workers after another (`pace`, `bench_intervals`).
+The next ones start only when the last are gone: importing torch takes seconds of all cores.
 
 What is and is not flushed: on the CPU nothing is. Between two blocks the judge writes and reads
 every slot of all arms, which leaves in the caches what it touched last, the same for every arm; a
@@ -16,21 +20,24 @@ cache wherever a call is not too large for more than one slot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import CommandError
 from lab.harness.judge import Fault, Patience, Session
+from lab.harness.pace import ARMS, Pace
 from lab.progress import Progress, silent
 from lab.records import CaseTiming, Failed, Measured, Quarantined
 
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
-    from lab.harness.timing import CaseTimes, Pace
+    from lab.harness.timing import CaseTimes
 
 TRAINING_DTYPE = {"cuda": "bfloat16", "mps": "float32", "cpu": "float32"}
 CONTROL_MARGIN = 1.02
@@ -42,7 +49,7 @@ class BenchSettings:
     """`dtype` None: what training uses on the engine. `hide`: folders that no worker may see."""
 
     dtype: str | None = None
-    pace: Pace | None = None
+    pace: Pace = field(default_factory=Pace)
     arena_bytes: int = 2**27
     """Shared memory per arm; a case whose one call needs more gets what it needs."""
     patience: Patience = field(default_factory=Patience)
@@ -66,49 +73,64 @@ def bench(
     floor. Raises `MachineError` where the incumbent or the machine fails, `CommandError` where no
     case is a training case.
     """
-    from lab.harness.timing import ARMS, CaseTimes, Pace
+    from lab.harness.timing import CaseTimes
 
     settings = settings or BenchSettings()
     dtype = _dtype(folder, engine, settings)
     todo = [CaseTimes.of(folder, case, dtype, engine) for case in cases if case.purpose == "train"]
     if not todo:
         raise CommandError(f"{folder.id} has no training case to time", "Give its training cases.")
+    for one in todo:
+        one.floor_ms = floor_ms(one.case, dtype) if floor_ms else 0.0
     arena = max(settings.arena_bytes, *(one.layout.slot_bytes for one in todo))
     files = dict.fromkeys(ARMS, incumbent or folder.incumbent("torch")) | {"candidate": candidate}
-    with ThreadPoolExecutor(max_workers=len(files)) as pool, ExitStack() as stack:
-        patience, hide = settings.patience, settings.hide
-        sessions = {
-            arm: stack.enter_context(Session(file, folder.id, engine, arena, patience, hide))
-            for arm, file in files.items()
-        }
-        return judge(todo, sessions, pool, settings.pace or Pace(), floor_ms, progress)
+
+    workers = partial(_workers, files, folder.id, engine, arena, settings)
+    with ThreadPoolExecutor(max_workers=len(files)) as pool:
+        return judge(todo, workers, pool, settings.pace, progress)
 
 
 def judge(
     todo: Sequence[CaseTimes],
-    sessions: Mapping[str, Session],
+    workers: Callable[[], AbstractContextManager[Mapping[str, Session]]],
     pool: Executor,
     pace: Pace,
-    floor_ms: Callable[[Case, str], float] | None = None,
     progress: Progress = silent,
 ) -> Measured | Quarantined | Failed:
-    """Times all cases, with a fresh worker for each arm."""
+    """Times all cases, generation by generation; `workers` starts a fresh one for each arm."""
     from lab.harness.timing import Untrue
 
-    measured: list[CaseTiming] = []
     current: CaseTimes | None = None
     try:
-        _prepare(sessions, todo[0].folder, pool)
+        for generation in range(pace.generations):
+            with workers() as sessions:
+                current = None
+                _prepare(sessions, todo[0].folder, pool)
+                for current in todo:
+                    current.measure(sessions, generation, pace, progress)
+            if pace.settled(generation + 1, [one.timing() for one in todo]):
+                break
         for current in todo:
-            floor = floor_ms(current.case, current.dtype) if floor_ms else 0.0
-            current.measure(sessions, pace, progress)
-            measured.append(current.timing(floor))
-            current.believe(floor)
+            current.believe()
     except Fault as fault:
         return _failed(fault, current)
     except Untrue as untrue:
-        return Quarantined(reason=untrue.reason, detail=untrue.detail, cases=tuple(measured))
-    return _outcome(measured)
+        measured = tuple(one.timing() for one in todo if one.rounds_done > 1)
+        return Quarantined(reason=untrue.reason, detail=untrue.detail, cases=measured)
+    return _outcome([one.timing() for one in todo], pace)
+
+
+@contextmanager
+def _workers(
+    files: Mapping[str, Path], function: str, engine: str, arena: int, settings: BenchSettings
+) -> Iterator[dict[str, Session]]:
+    """A generation: a fresh worker for each arm, in random order."""
+    patience, hide = settings.patience, settings.hide
+    with ExitStack() as stack:
+        yield {
+            arm: stack.enter_context(Session(files[arm], function, engine, arena, patience, hide))
+            for arm in random.SystemRandom().sample(list(files), len(files))
+        }
 
 
 def _dtype(folder: TargetFolder, engine: str, settings: BenchSettings) -> str:
@@ -142,17 +164,27 @@ def _failed(fault: Fault, current: CaseTimes | None) -> Failed:
     )
 
 
-def _outcome(measured: Sequence[CaseTiming]) -> Measured | Quarantined:
-    """The geometric mean over cases, unless the A/A says that these clocks cannot be trusted."""
-    from lab.stats import geomean_interval
+def _outcome(measured: Sequence[CaseTiming], pace: Pace) -> Measured | Quarantined:
+    """The geometric mean over cases, unless the A/A or the width says that nothing follows."""
+    from lab.bench_intervals import control, half_width, speedup
+    from lab.conditions import seen
 
-    speedup = geomean_interval([(case.incumbent_ms, case.candidate_ms) for case in measured])
-    control = geomean_interval([(case.incumbent_ms, case.control_ms) for case in measured])
-    if control.low > CONTROL_MARGIN or control.high < 1 / CONTROL_MARGIN:
+    cases = tuple(measured)
+    found, same = speedup(cases), control(cases)
+    if same.low > CONTROL_MARGIN or same.high < 1 / CONTROL_MARGIN:
         return Quarantined(
             reason="control_failed",
-            detail=f"the incumbent against itself came out at {control.point:.3f} "
-            f"[{control.low:.3f}, {control.high:.3f}]: the machine favours one process",
-            cases=tuple(measured),
+            detail=f"the incumbent against itself came out at {same.point:.3f} "
+            f"[{same.low:.3f}, {same.high:.3f}]: the machine favours one process",
+            cases=cases,
         )
-    return Measured(cases=tuple(measured), speedup=speedup, control=control)
+    if pace.undecided(found):
+        rounds = len(cases[0].candidate_ms)
+        return Quarantined(
+            reason="too_noisy",
+            detail=f"after {rounds} rounds the speed-up is known to {half_width(found):.1%} "
+            f"either way, [{found.low:.3f}, {found.high:.3f}], which holds both no gain and the "
+            f"{pace.gain:g} asked for; {seen(cases)}. End what else runs here and bench again",
+            cases=cases,
+        )
+    return Measured(cases=cases, speedup=found, control=same)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-BESIDE = ("ab.py", "arm.py", "inside.py", "recordings.py", "stats.py")
+BESIDE = ("ab.py", "arm.py", "bench_intervals.py", "inside.py", "recordings.py", "stats.py")
 
 
 def harness_sha256() -> str:

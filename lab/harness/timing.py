@@ -5,21 +5,22 @@ this very session. A round is one block per arm, in random order, all on the sam
 new in every round, in the same storage as before; they are written while the worker is frozen, so
 nothing can be computed ahead. A block's time is the judge's wall clock from question to answer.
 
-The number of calls in a block comes from the incumbent's time alone, and the number of rounds is
-fixed before the first one counts.
+`measure` is called once per generation of workers. The number of calls in a block comes from the
+incumbent's time alone and the number of rounds from that of the warm-up; both are fixed before the
+first round counts, and the same in every generation.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
 import secrets
-import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from lab.harness import clocks, forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
@@ -27,8 +28,10 @@ from lab.harness.checking import LIGHT_BYTES, judge_threads
 from lab.harness.clocks import Block
 from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
+from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
+from lab.harness.telemetry import Watch, process_seconds
 from lab.progress import Progress
-from lab.records import CaseTiming
+from lab.records import CaseTiming, Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +39,6 @@ if TYPE_CHECKING:
 
     from kernels.spec import Case, TargetFolder
 
-ARMS = ("incumbent", "candidate", "control")
-WARM_UP_ROUNDS = 2
 LEAST_PILOT, MOST_PILOT, PILOT_BLOCKS = 3, 20, 3
 """The pilot makes 3 to 20 calls, about three blocks' time; the fastest of them counts."""
 HEAVY_ORACLE_EVERY = 4
@@ -46,20 +47,11 @@ WRONG = ("numeric", "gradient", "not_finite")
 LIGHT = 0.9
 """A time below this share of the floor is impossible: the floor is itself measured, to some 10%."""
 
+UNKNOWN = Interval(point=1.0, low=0.0, high=math.inf, samples=0)
+"""Until the samples are together that it is computed from."""
+
 Wrong = Literal["numeric", "gradient"]
 Reason = Literal["faster_than_light", "clock_mismatch", "timed_output_wrong"]
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long to measure. A block should be far longer than a wake-up of a process (0.1 ms)."""
-
-    block_ms: float = 30.0
-    most_slots: int = 512
-    rounds: int = 48
-    least_rounds: int = 12
-    budget_s: float = 20.0
-    """Per case; fewer rounds, but never fewer than `least_rounds`, where they take longer."""
 
 
 class Untrue(Exception):
@@ -80,9 +72,16 @@ class CaseTimes:
     dtype: str
     engine: str
     layout: Layout
+    floor_ms: float = 0.0
+    """The least time that a call can take on this machine."""
     sessions: Mapping[str, Session] = field(default_factory=dict)
     calls: int = 0
+    rounds: int = 0
+    """Per generation."""
+    generation: list[int] = field(default_factory=list)
+    """Of each round."""
     blocks: dict[str, list[Block]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    _watch: Watch = field(init=False)
     _agreements: dict[str, tolerances.Agreement] = field(default_factory=dict)
 
     @classmethod
@@ -90,75 +89,100 @@ class CaseTimes:
         """Nothing measured yet."""
         return cls(folder, case, dtype, engine, Layout.of(folder.target, case, dtype))
 
-    def measure(self, sessions: Mapping[str, Session], pace: Pace, progress: Progress) -> None:
+    def __post_init__(self) -> None:
+        self._watch = Watch(self._used_s, self.engine)
+
+    def measure(
+        self, sessions: Mapping[str, Session], generation: int, pace: Pace, progress: Progress
+    ) -> None:
         """Warms up, then times. Raises `Fault`, `Untrue` or `MachineError`."""
         self.sessions = sessions
         # One thread: those of a pool spin for a while after their work, into the next block.
         with judge_threads(1):
-            self._measure(pace, progress)
+            self._measure(generation, pace, progress)
 
-    def _measure(self, pace: Pace, progress: Progress) -> None:
+    def _measure(self, generation: int, pace: Pace, progress: Progress) -> None:
         generator = inputs.generator()
-        self.calls = self._pilot(generator, pace)
+        self.calls = self.calls or self._pilot(generator, pace)
         for arm in ARMS:
             self._arrange(arm, self.calls)
         contents = [self._draw(generator) for _ in range(self.calls)]
         given = inputs.pack(self.layout, contents)
         del contents
-        label = f"bench {self.folder.id} {self.case.name}"
         for _ in range(WARM_UP_ROUNDS):
             start = time.perf_counter()
             self._renew(given, generator)
             self._round(given, ARMS)
             round_s = time.perf_counter() - start
-        affordable = int(pace.budget_s / max(round_s, 1e-6))
-        rounds = max(pace.least_rounds, min(pace.rounds, affordable))
-        for number, order in enumerate(orders(rounds)):
-            progress(label, number, rounds)
+        self.rounds = self.rounds or pace.rounds_of(round_s)
+        label, most = f"bench {self.folder.id} {self.case.name}", self.rounds * pace.generations
+        for order in orders(self.rounds):
+            progress(label, self.rounds_done, most)
             self._renew(given, generator)
             try:
                 measured = self._round(given, order)
             except Fault as fault:
                 if fault.reason not in WRONG:
                     raise
-                detail = f"case {self.case.name}, round {number + 1}: {fault.detail}"
+                number = self.rounds_done + 1
+                detail = f"case {self.case.name}, round {number}: {fault.detail}"
                 raise Untrue("timed_output_wrong", detail) from fault
+            self.generation.append(generation)
+            self._watch.keep()
             for arm, block in measured.items():
                 self.blocks[arm].append(block)
-        progress(label, rounds, rounds)
+        progress(label, self.rounds_done, most)
 
-    def timing(self, floor_ms: float) -> CaseTiming:
+    @property
+    def rounds_done(self) -> int:
+        """Over all generations."""
+        return len(self.generation)
+
+    def timing(self) -> CaseTiming:
         """The raw samples in milliseconds per call, and the paired ratio."""
-        from lab.stats import ratio_interval
+        from lab.bench_intervals import speedup
 
         incumbent, candidate, control = (
             tuple(block.judge_ns / 1e6 / self.calls for block in self.blocks[arm]) for arm in ARMS
         )
-        return CaseTiming(
+        found = CaseTiming(
             case=self.case.name,
             dtype=self.dtype,
             calls_per_block=self.calls,
             incumbent_ms=incumbent,
             candidate_ms=candidate,
             control_ms=control,
-            floor_ms=floor_ms,
-            speedup=ratio_interval(incumbent, candidate),
+            floor_ms=self.floor_ms,
+            speedup=UNKNOWN,
+            generation=tuple(self.generation),
+            telemetry=self._watch.telemetry(),
         )
+        return msgspec.structs.replace(found, speedup=speedup([found]))
 
-    def believe(self, floor_ms: float) -> None:
-        """Raises `Untrue` for clocks that disagree and times below the speed of light."""
+    def believe(self) -> None:
+        """Raises `Untrue` for clocks that disagree and times below the speed of light.
+
+        Every block must be possible: the judge's clock cannot run short. What only a pattern over
+        many blocks shows (work put off, a timer slowed a little) is looked for over all of them;
+        in fewer than half of the blocks it would move the trimmed mean less than it widens it.
+        """
         found = clocks.trouble(self.blocks["incumbent"], self.blocks["candidate"])
         if found:
             raise Untrue("clock_mismatch", f"case {self.case.name}: {found}")
-        took = statistics.median(self.timing(floor_ms).candidate_ms)
-        if took < LIGHT * floor_ms:
+        took_ms = min(block.judge_ns for block in self.blocks["candidate"]) / 1e6 / self.calls
+        if took_ms < LIGHT * self.floor_ms:
             raise Untrue(
                 "faster_than_light",
-                f"case {self.case.name}: {took:.4g} ms per call, but moving its data takes at "
-                f"least {floor_ms:.4g} ms on this machine",
+                f"case {self.case.name}: {took_ms:.4g} ms per call, but moving its data takes at "
+                f"least {self.floor_ms:.4g} ms on this machine",
             )
 
     # ---- within ----------------------------------------------------------------------------------
+
+    def _used_s(self) -> float:
+        """CPU seconds of the judge and the workers."""
+        trees = (session.processes() for session in self.sessions.values())
+        return process_seconds(chain.from_iterable(trees))
 
     def _draw(self, generator: np.random.Generator) -> Content:
         return inputs.draw(self.folder.target, self.case, self.dtype, generator)
@@ -193,6 +217,7 @@ class CaseTimes:
     def _round(self, given: torch.Tensor, order: Sequence[str]) -> dict[str, Block]:
         """One block per arm on the same inputs; checks the outputs of every call."""
         answers: dict[str, forms.Answers] = {}
+        self._watch.begin()
         for arm in order:
             if arm == "candidate":
                 answers[arm] = self._exchange(arm, given)
@@ -200,6 +225,7 @@ class CaseTimes:
                 continue
             with incumbent_blamed(self.folder.id):
                 answers[arm] = self._exchange(arm, given)
+        self._watch.end()
         self._check(given, answers["candidate"], answers["incumbent"])
         return {
             arm: Block(a.timed.judge_ns, a.timed.host_ns, a.timed.device_ns, a.fetch_ns)
@@ -253,15 +279,3 @@ class CaseTimes:
                 raise Fault(reason, words.too_far(name, away, within.dtype))
             before = self._agreements.get(name)
             self._agreements[name] = tolerances.Agreement.like(within, before)
-
-
-def orders(rounds: int) -> Iterator[tuple[str, ...]]:
-    """A random order of the arms for each round; every order equally often, as far as it goes."""
-    every = list(itertools.permutations(ARMS))
-    shuffle = random.SystemRandom().shuffle
-    bag: list[tuple[str, ...]] = []
-    for _ in range(rounds):
-        if not bag:
-            bag = list(every)
-            shuffle(bag)
-        yield bag.pop()

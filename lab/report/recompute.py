@@ -1,7 +1,7 @@
 """Recomputes the recorded intervals from the raw samples beside them, and names what disagrees.
 
 The page shows the intervals as they were recorded. That they follow from the samples is checked
-here, by the same formulas as the bench's and the A/B's (`lab.stats`).
+here, by the same formulas as the bench's (`lab.bench_intervals`) and the A/B's (`lab.stats`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,13 @@ def ab_disagreements(outcome: Compared) -> list[str]:
 
 
 def _bench(outcome: Measured) -> Iterator[str]:
-    from lab.stats import geomean_interval, ratio_interval
+    from lab.bench_intervals import control, speedup
 
     for case in outcome.cases:
         name = f"speed-up of {case.case} {case.dtype}"
-        yield from _compare(
-            name, case.speedup, partial(ratio_interval, case.incumbent_ms, case.candidate_ms)
-        )
-    candidate = [(case.incumbent_ms, case.candidate_ms) for case in outcome.cases]
-    control = [(case.incumbent_ms, case.control_ms) for case in outcome.cases]
-    yield from _compare("geometric mean", outcome.speedup, partial(geomean_interval, candidate))
-    yield from _compare("control", outcome.control, partial(geomean_interval, control))
+        yield from _compare(name, case.speedup, partial(speedup, [case]))
+    yield from _compare("geometric mean", outcome.speedup, partial(speedup, outcome.cases))
+    yield from _compare("control", outcome.control, partial(control, outcome.cases))
 
 
 def _ab(outcome: Compared) -> Iterator[str]:

@@ -63,6 +63,7 @@ REASONS = {
     "faster_than_light": "a time below what this machine can do",
     "clock_mismatch": "two clocks disagree",
     "control_failed": "the incumbent measured against itself shows a difference",
+    "too_noisy": "the machine was too noisy to tell",
     "timed_output_wrong": "the timed calls gave wrong outputs",
     "arm_failed": "a training run failed",
     "wrong_op": "a training run did not use the op that it was given",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,8 +16,9 @@ from kernels.spec import Case, TargetFolder
 from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
 from lab.harness.judge import Fault, Patience, Session, shared_memory
+from lab.harness.pace import ARMS, Pace
 from lab.harness.shapes import SLOT_BYTES
-from lab.harness.timing import ARMS, CaseTimes, Pace
+from lab.harness.timing import CaseTimes
 from lab.harness.verify import judge
 from lab.harness.worker import Refusal, Worker
 from lab.records import Failed, Measured, Passed, Quarantined
@@ -82,16 +83,23 @@ def bench_in_process(
     candidate: Path,
     folder: TargetFolder,
     pace: Pace,
-    floor_ms: Callable[[Case, str], float] | None = None,
+    floor_ms: float = 0.0,
     arena_bytes: int = 2**24,
 ) -> Measured | Quarantined | Failed:
     """`bench` of the training cases in float32, with all workers in this process."""
     cases = [case for case in folder.target.train_cases(None) if case.purpose == "train"]  # type: ignore[arg-type]
     todo = [CaseTimes.of(folder, case, "float32", "cpu") for case in cases]
+    for one in todo:
+        one.floor_ms = floor_ms
     files = {arm: candidate if arm == "candidate" else folder.incumbent("torch") for arm in ARMS}
-    with ThreadPoolExecutor(max_workers=1) as pool, ExitStack() as stack:
-        sessions = {
-            arm: stack.enter_context(InProcess(file, folder.id, arena_bytes))
-            for arm, file in files.items()
-        }
-        return bench_judge(todo, sessions, pool, pace, floor_ms)
+
+    @contextmanager
+    def workers() -> Iterator[dict[str, InProcess]]:
+        with ExitStack() as stack:
+            yield {
+                arm: stack.enter_context(InProcess(file, folder.id, arena_bytes))
+                for arm, file in files.items()
+            }
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return bench_judge(todo, workers, pool, pace)
