@@ -33,9 +33,6 @@ TRIM = 0.25
 """Share of a generation's blocks left out at each end: of 8, two. With one, a neighbour that slows
 every tenth block makes the interval four times as wide."""
 
-Logs = dict[int, list[float]]
-"""log(incumbent / arm) of each block, by generation."""
-
 
 def speedup(cases: Sequence[CaseTiming], confidence: float = 0.95) -> Interval:
     """incumbent / candidate, geometric mean over cases with equal weight."""
@@ -54,14 +51,15 @@ def half_width(interval: Interval) -> float:
 
 def _interval(cases: Sequence[tuple[CaseTiming, tuple[float, ...]]], confidence: float) -> Interval:
     blocks = stats.geomean_interval([(c.incumbent_ms, arm) for c, arm in cases], confidence)
-    found = [_by_generation(case, arm) for case, arm in cases]
-    if any(logs.keys() != found[0].keys() for logs in found):
+    found = [
+        middles(stats.log_ratios(case.incumbent_ms, arm).tolist(), case.generation)
+        for case, arm in cases
+    ]
+    if any(case.keys() != found[0].keys() for case in found):
         raise ValueError("the cases were timed in different generations of workers")
     if len(found[0]) < 2:
         return blocks
-    means = [
-        sum(_middle(logs[generation]) for logs in found) / len(found) for generation in found[0]
-    ]
+    means = [sum(case[number] for case in found) / len(found) for number in found[0]]
     mean, _, high = stats.mean_bounds(means, (1 - confidence) / 2)
     half = max(high - mean, half_width(blocks))
     return Interval(
@@ -73,17 +71,19 @@ def _interval(cases: Sequence[tuple[CaseTiming, tuple[float, ...]]], confidence:
     )
 
 
-def _by_generation(case: CaseTiming, arm: tuple[float, ...]) -> Logs:
-    logs = stats.log_ratios(case.incumbent_ms, arm).tolist()
-    numbers = case.generation or (0,) * len(logs)
-    if len(numbers) != len(logs):
-        raise ValueError(f"{len(logs)} blocks, but generations of {len(numbers)}")
-    pairs = sorted(zip(numbers, logs, strict=True), key=itemgetter(0))
-    return {number: [log for _, log in some] for number, some in groupby(pairs, itemgetter(0))}
+def middles(values: Sequence[float], generation: Sequence[int]) -> dict[int, float]:
+    """The mean of the middle half of the blocks of each generation; none named: all are of one."""
+    numbers = generation or (0,) * len(values)
+    if len(numbers) != len(values):
+        raise ValueError(f"{len(values)} blocks, but generations of {len(numbers)}")
+    pairs = sorted(zip(numbers, values, strict=True))
+    return {
+        number: _middle([value for _, value in some])
+        for number, some in groupby(pairs, itemgetter(0))
+    }
 
 
-def _middle(logs: list[float]) -> float:
-    """The mean of the middle half."""
-    cut = int(TRIM * len(logs))
-    kept = sorted(logs)[cut : len(logs) - cut]
+def _middle(ordered: list[float]) -> float:
+    cut = int(TRIM * len(ordered))
+    kept = ordered[cut : len(ordered) - cut]
     return sum(kept) / len(kept)

@@ -105,7 +105,7 @@ def ratio_interval(
 ) -> Interval:
     """The speed-up incumbent / candidate with its two-sided interval, paired by index."""
     ratios = log_ratios(incumbent, candidate)
-    centre, error, freedom = _trimmed(ratios)
+    centre, error, freedom = _trimmed_logs(ratios)
     return _ratio(centre, error, freedom, len(ratios), confidence)
 
 
@@ -122,7 +122,7 @@ def geomean_interval(
     found = []
     for number, (incumbent, candidate) in enumerate(cases):
         try:
-            found.append(_trimmed(log_ratios(incumbent, candidate)))
+            found.append(_trimmed_logs(log_ratios(incumbent, candidate)))
         except ValueError as error:
             raise ValueError(f"case {number}: {error}") from None
     count = len(found)
@@ -151,6 +151,18 @@ def difference_interval(differences: Sequence[float], confidence: float = 0.95) 
         samples=len(differences),
         confidence=confidence,
     )
+
+
+def typical_bounds(values: Sequence[float], alpha: float) -> Bounds:
+    """The trimmed mean of `values` and its one-sided bounds, each missed with probability `alpha`.
+
+    The bounds of `ratio_interval`, for values that are no times.
+    """
+    import numpy as np
+
+    centre, error, freedom = _trimmed(np.asarray(values))
+    half = _critical(freedom, alpha) * error
+    return Bounds(centre, centre - half, centre + half)
 
 
 def mean_bounds(values: Sequence[float], alpha: float, least_spread: float = 0.0) -> Bounds:
@@ -229,6 +241,17 @@ def _finite(values: Sequence[float] | np.ndarray) -> np.ndarray:
     return array
 
 
+def _trimmed_logs(ratios: np.ndarray) -> tuple[float, float, float]:
+    """`_trimmed` of log ratios; `ValueError` where the middle ones are all equal."""
+    centre, error, freedom = _trimmed(ratios)
+    if error <= COARSE:
+        raise ValueError(
+            f"the middle {freedom + 1:.0f} of {len(ratios)} ratios are equal: the clock is too "
+            "coarse for these blocks; time more calls per block"
+        )
+    return centre, error, freedom
+
+
 def _trimmed(values: np.ndarray) -> tuple[float, float, float]:
     """Trimmed mean, its standard error and its degrees of freedom (Yuen 1974)."""
     import numpy as np
@@ -239,11 +262,6 @@ def _trimmed(values: np.ndarray) -> tuple[float, float, float]:
     kept = count - 2 * cut
     centre = float(ordered[cut : count - cut].mean())
     winsorised = np.clip(ordered, ordered[cut], ordered[count - cut - 1])
-    if np.ptp(winsorised) <= COARSE:
-        raise ValueError(
-            f"the middle {kept} of {count} ratios are equal: the clock is too coarse for these "
-            "blocks; time more calls per block"
-        )
     error = float(np.std(winsorised, ddof=1)) * ((count - 1) / (kept * (kept - 1))) ** 0.5
     return centre, error, float(kept - 1)
 

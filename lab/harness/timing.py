@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from lab.bench_intervals import middles, speedup
 from lab.harness import clocks, forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.checking import LIGHT_BYTES, judge_threads
@@ -140,8 +141,6 @@ class CaseTimes:
 
     def timing(self) -> CaseTiming:
         """The raw samples in milliseconds per call, and the paired ratio."""
-        from lab.bench_intervals import speedup
-
         incumbent, candidate, control = (
             tuple(block.judge_ns / 1e6 / self.calls for block in self.blocks[arm]) for arm in ARMS
         )
@@ -162,14 +161,13 @@ class CaseTimes:
     def believe(self) -> None:
         """Raises `Untrue` for clocks that disagree and times below the speed of light.
 
-        Every block must be possible: the judge's clock cannot run short. What only a pattern over
-        many blocks shows (work put off, a timer slowed a little) is looked for over all of them;
-        in fewer than half of the blocks it would move the trimmed mean less than it widens it.
+        The typical block of each generation must be possible, as its mean is what counts.
         """
-        found = clocks.trouble(self.blocks["incumbent"], self.blocks["candidate"])
+        found = clocks.trouble(self.blocks["incumbent"], self.blocks["candidate"], self.generation)
         if found:
             raise Untrue("clock_mismatch", f"case {self.case.name}: {found}")
-        took_ms = min(block.judge_ns for block in self.blocks["candidate"]) / 1e6 / self.calls
+        times = [block.judge_ns / 1e6 / self.calls for block in self.blocks["candidate"]]
+        took_ms = min(middles(times, self.generation).values())
         if took_ms < LIGHT * self.floor_ms:
             raise Untrue(
                 "faster_than_light",

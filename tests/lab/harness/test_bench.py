@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from in_process import InProcess, bench_in_process
 
@@ -141,7 +142,7 @@ def test_work_that_is_put_off_until_after_the_answer_is_found(
     outcome = on_a_quiet_moment(later, toy, slow, ALONE)
     assert isinstance(outcome, Quarantined), outcome
     assert outcome.reason == "clock_mismatch"
-    assert "put off" in outcome.detail
+    assert "put off" in outcome.detail, outcome.detail
     assert len(outcome.cases) == 1, "the raw samples are kept"
 
 
@@ -305,6 +306,35 @@ def test_clocks_that_disagree_are_not(candidate_blocks: list[Block], words: str)
     found = trouble(HONEST, candidate_blocks)
     assert found is not None
     assert words in found
+
+
+@pytest.mark.parametrize("late_of_8", [4, 5, 6, 8])
+def test_work_that_is_put_off_in_some_blocks_only_is_found(late_of_8: int) -> None:
+    """A worker can count its blocks; putting work off in half of them gains half as much."""
+    generator = np.random.default_rng(4)
+    spread = iter(generator.normal(1, 0.02, 1000).tolist())
+
+    def block(judge: float, fetch: float) -> Block:
+        took, handed_over = int(MS * judge * next(spread)), int(MS * fetch * next(spread))
+        return Block(took, took - MS // 2, 0, handed_over)
+
+    incumbent = [block(30.0, 10.0) for _ in range(32)]
+    later = [block(15.0, 25.0) if i % 8 < late_of_8 else block(30.0, 10.0) for i in range(32)]
+    honest = [block(15.0, 10.2) if i % 8 < late_of_8 else block(30.0, 10.0) for i in range(32)]
+    generation = [i // 8 for i in range(32)]
+    assert "put off" in (trouble(incumbent, later, generation) or "")
+    assert trouble(incumbent, honest, generation) is None
+
+
+def test_late_answers_of_a_busy_machine_are_no_contradiction() -> None:
+    """Half of the answers wake the judge 10 ms late, whoever gave them."""
+    generator = np.random.default_rng(5)
+
+    def arm() -> list[Block]:
+        late = np.where(generator.random(32) < 0.5, 10.0, 0.0)
+        return [Block(int(MS * (20 + one)), int(MS * 19.5), 0, 10 * MS) for one in late]
+
+    assert not any(trouble(arm(), arm(), [i // 8 for i in range(32)]) for _ in range(50))
 
 
 def test_work_on_another_stream_is_seen_by_the_devices_clock() -> None:
