@@ -41,6 +41,9 @@ class Pace:
     enough: float = 0.0075
     """Half the interval's width, as a share of the ratio, at which the bench stops: a gain of 3%
     then reaches the gate's 2%."""
+    hopeless: float = 0.4
+    """Half the width at which it stops too: twice the generations at most halve it, which would not
+    tell a gain of 20% from none."""
     gain: float = 1.02
     """The least gain asked: what the gate promotes. A bench that can tell neither it nor its
     absence is refused as too noisy."""
@@ -56,7 +59,8 @@ class Pace:
 
         if not self.least_generations <= generations < self.generations:
             return generations >= self.generations
-        return max(half_width(speedup(cases)), half_width(control(cases))) <= self.enough
+        widest = max(half_width(speedup(cases)), half_width(control(cases)))
+        return not self.enough < widest < self.hopeless
 
     def undecided(self, found: Interval) -> bool:
         """Whether an interval holds both no gain and the least gain asked."""

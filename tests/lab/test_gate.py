@@ -117,9 +117,10 @@ def test_times_that_cannot_be_true_reject(reason: Any) -> None:
     assert found.decision == "reject"
 
 
-def test_a_failed_control_blames_the_machine_not_the_candidate() -> None:
+@pytest.mark.parametrize("reason", ["control_failed", "too_noisy"])
+def test_noise_blames_the_machine_not_the_candidate(reason: Any) -> None:
     """Noise during the bench must not cost an honest candidate its name."""
-    found = verdict(*GOOD, benched(Quarantined(reason="control_failed", detail="1.2x")))
+    found = verdict(*GOOD, benched(Quarantined(reason=reason, detail="1.2x")))
     assert found.decision == "hold"
     assert "once it is quiet" in detail(found, "bench")
 

@@ -219,6 +219,15 @@ def test_an_impossible_bench_is_no_evidence(here: Lab, harness: Harness) -> None
     assert orchestrate.next_step(here, space).why == "bench: faster_than_light"
 
 
+def test_a_bench_too_noisy_to_tell_is_made_again(here: Lab, harness: Harness) -> None:
+    """The machine is to blame: its author has nothing to edit."""
+    harness.benched = Quarantined(reason="too_noisy", detail="known to 12% either way")
+    space, _ = stages.open_workspace(here, TARGET)
+    assert judged_after_all(here, space).verdict.decision == "hold"
+    step = orchestrate.next_step(here, space)
+    assert (step.stage, step.why) == ("bench", "again: too_noisy")
+
+
 def test_looks_add_up_and_stop_when_decided(here: Lab, harness: Harness) -> None:
     """Pairs are dear, and drawing new ones until they please is cheating."""
     harness.step_speedup = 1.004

@@ -393,3 +393,4 @@ def test_the_stated_margins_are_the_ones_in_force() -> None:
     pace = Pace()
     assert f"{pace.least_generations} to {pace.generations} generations" in text
     assert f"{pace.enough:.2%}" in text
+    assert f"{pace.hopeless:.0%}" in text

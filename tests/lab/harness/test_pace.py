@@ -43,6 +43,7 @@ def test_narrow_intervals_stop_a_bench_and_wide_ones_do_not() -> None:
     """Time is spent where there is something left to learn."""
     assert PACE.settled(4, [case(0.001)])
     assert not PACE.settled(4, [case(0.02)])
+    assert PACE.settled(4, [case(0.5)]), "nothing that it could still do would help"
 
 
 def test_a_narrow_interval_beside_a_wide_control_is_luck() -> None:
