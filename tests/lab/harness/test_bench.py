@@ -24,7 +24,7 @@ from lab.records import CaseTiming, Failed, Interval, Measured, Quarantined, Tel
 
 Outcome = Measured | Quarantined | Failed
 QUICK = Pace(block_ms=1.0, most_slots=4, rounds=6, least_rounds=6, generations=2)
-REAL = Pace(block_ms=20.0, rounds=6, least_rounds=6, generations=3, gain=1.5)
+REAL = Pace(block_ms=20.0, rounds=6, least_rounds=6, generations=3, gain=2.0)
 """Three generations say little, so only large effects are asked about."""
 ALONE = Pace(block_ms=20.0, rounds=12, least_rounds=12, generations=1)
 """For what shows in one generation of workers: starting them is most of a test's time."""
