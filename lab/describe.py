@@ -158,16 +158,18 @@ def _(value: r.Benched) -> list[Any]:
     shown = table(
         ("case", "type", ">incumbent ms", ">candidate ms", "speed-up", ">blocks", ">floor ms"), rows
     )
-    if isinstance(outcome, r.Quarantined):
-        return [plain(f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"), shown]
     workers = len({number for c in outcome.cases for number in c.generation}) or 1
+    meanwhile = plain(f"generations of fresh workers: {workers}; {seen(outcome.cases)}")
+    if isinstance(outcome, r.Quarantined):
+        words = f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"
+        return [plain(words), shown, meanwhile]
     return [
         plain(
             f"bench: {ratio_text(outcome.speedup)} against the incumbent; the control (incumbent "
             f"against itself) {ratio_text(outcome.control)}"
         ),
         shown,
-        plain(f"generations of fresh workers: {workers}; meanwhile {seen(outcome.cases)}"),
+        meanwhile,
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from made_records import timing
+from made_records import benched, steady, timing
 
 from lab.conditions import seen, summary
-from lab.records import Telemetry
+from lab.describe import describe
+from lab.records import Quarantined, Telemetry
 
 
 def test_the_summary_names_what_disturbed_and_only_that() -> None:
@@ -34,3 +35,15 @@ def test_all_cases_are_told_together() -> None:
     slow = msgspec.structs.replace(one, telemetry=Telemetry(cpu_mhz=(900.0, 3000.0)))
     assert seen([quiet, slow]) == "cores ran at 900 to 3000 MHz"
     assert seen([one]) == "what else ran is not readable here"
+
+
+def test_the_answer_of_a_bench_tells_it() -> None:
+    """Nobody reads telemetry in the ledger before wondering about a number."""
+    one = msgspec.structs.replace(
+        steady("train"),
+        telemetry=Telemetry(others_cpu=(0.2, 0.3)),
+        generation=(0,) * 10 + (1,) * 10,
+    )
+    for outcome in (None, Quarantined(reason="control_failed", detail="1.1x", cases=(one,))):
+        said = "\n".join(str(part) for part in describe(benched(outcome, [one])))
+        assert "workers: 2; other processes took 25% of the CPU" in said

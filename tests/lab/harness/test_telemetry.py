@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,3 +105,32 @@ def test_without_nvidias_library_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(telemetry.ctypes, "CDLL", missing)
     assert telemetry.Gpu.first() is None
+
+
+class Driver:
+    """NVIDIA's library as far as `Gpu` asks it; it does not tell the temperature."""
+
+    def __init__(self, **answers: int) -> None:
+        for name, value in answers.items():
+            setattr(self, name, self._answering(value))
+
+    def _answering(self, value: int) -> Any:
+        def function(handle: Any, *more: Any) -> int:
+            more[-1]._obj.value = value
+            return 0
+
+        return function
+
+
+def test_a_gpu_tells_in_its_drivers_units() -> None:
+    """Milliwatts as watts, a set of reasons as yes or no, an unknown question as unknown."""
+    driver = Driver(
+        nvmlDeviceGetClockInfo=1980,
+        nvmlDeviceGetPowerUsage=650_500,
+        nvmlDeviceGetCurrentClocksThrottleReasons=0x04 | 0x01,
+    )
+    reading = telemetry.Gpu(driver, ctypes.c_void_p()).reading()  # type: ignore[arg-type]
+    assert math.isnan(reading.pop("gpu_celsius"))
+    assert reading == {"gpu_mhz": 1980.0, "gpu_watts": 650.5, "gpu_throttled": 1.0}
+    idle = Driver(nvmlDeviceGetCurrentClocksThrottleReasons=0x01)
+    assert telemetry.Gpu(idle, ctypes.c_void_p()).reading()["gpu_throttled"] == 0.0  # type: ignore[arg-type]
