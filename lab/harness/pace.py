@@ -67,13 +67,9 @@ class Pace:
         return found.low <= 1 and found.high >= self.gain
 
 
-def orders(rounds: int) -> Iterator[tuple[str, ...]]:
-    """A random order of the arms for each round; every order equally often, as far as it goes."""
+def orders() -> Iterator[tuple[str, ...]]:
+    """A random order of the arms for each round, without end; all six, then all six again."""
     every = list(itertools.permutations(ARMS))
-    shuffle = random.SystemRandom().shuffle
-    bag: list[tuple[str, ...]] = []
-    for _ in range(rounds):
-        if not bag:
-            bag = list(every)
-            shuffle(bag)
-        yield bag.pop()
+    while True:
+        random.SystemRandom().shuffle(every)
+        yield from every

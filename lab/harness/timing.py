@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -82,6 +82,7 @@ class CaseTimes:
     generation: list[int] = field(default_factory=list)
     """Of each round."""
     blocks: dict[str, list[Block]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    _orders: Iterator[tuple[str, ...]] = field(default_factory=orders)
     _watch: Watch = field(init=False)
     _agreements: dict[str, tolerances.Agreement] = field(default_factory=dict)
 
@@ -117,7 +118,7 @@ class CaseTimes:
             round_s = time.perf_counter() - start
         self.rounds = self.rounds or pace.rounds_of(round_s)
         label, most = f"bench {self.folder.id} {self.case.name}", self.rounds * pace.generations
-        for order in orders(self.rounds):
+        for order in islice(self._orders, self.rounds):
             progress(label, self.rounds_done, most)
             self._renew(given, generator)
             try:

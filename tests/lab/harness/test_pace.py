@@ -91,7 +91,8 @@ def test_slow_rounds_are_fewer_but_never_too_few() -> None:
 
 def test_every_order_of_the_arms_comes_equally_often() -> None:
     """Whoever always runs second runs on a warmer, or slower, machine."""
-    found = Counter(orders(24))
+    found = Counter(itertools.islice(orders(), 24))
     assert set(found) == set(itertools.permutations(ARMS))
     assert set(found.values()) == {4}
-    assert list(orders(24)) != list(orders(24))
+    one, other = (list(itertools.islice(orders(), 24)) for _ in range(2))
+    assert one != other
