@@ -21,6 +21,7 @@ cache wherever a call is not too large for more than one slot.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -101,6 +102,7 @@ def judge(
     from lab.harness.timing import Untrue
 
     current: CaseTimes | None = None
+    started = time.monotonic()
     try:
         for generation in range(pace.generations):
             with workers() as sessions:
@@ -108,7 +110,8 @@ def judge(
                 _prepare(sessions, todo[0].folder, pool)
                 for current in todo:
                     current.measure(sessions, generation, pace, progress)
-            if pace.settled(generation + 1, [one.timing() for one in todo]):
+            took_s = time.monotonic() - started
+            if pace.settled(generation + 1, [one.timing() for one in todo], took_s):
                 break
         for current in todo:
             current.believe()

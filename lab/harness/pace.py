@@ -1,11 +1,11 @@
 """How long a bench measures, in which order, and when it may stop.
 
 Rounds come in generations: three fresh workers each, that share nothing with the ones before. After
-each generation from `least_generations` on, `settled` looks at how wide the intervals are, and
-never at where they lie: a bench that stops once it likes the answer would promote noise. The
-control's interval has to be narrow too. One interval may be narrow by luck, and a bench that stops
-at such a moment covers less than it says; two rarely are. Simulated, 95% intervals hold the truth
-94.7 to 97.8% of the time (tests/benchmarks/test_generation_coverage.py).
+each generation from `least_generations` on, `settled` looks at the time spent and at how wide the
+intervals are, never at where they lie: a bench that stops once it likes the answer would promote
+noise. The control's interval has to be narrow too. One interval may be narrow by luck, and a bench
+that stops at such a moment covers less than it says; two rarely are. Simulated, 95% intervals hold
+the truth 94.7 to 97.8% of the time (tests/benchmarks/test_generation_coverage.py).
 
 Nothing here reads a clock or knows a worker.
 """
@@ -38,6 +38,8 @@ class Pace:
     generations: int = 8
     """At most. Starting one takes 2 to 4 s on two cores, its eight rounds about 2 s."""
     least_generations: int = 4
+    long_s: float = 40.0
+    """Once a bench has taken so long, the least generations are enough."""
     enough: float = 0.0075
     """Half the interval's width, as a share of the ratio, at which the bench stops: a gain of 3%
     then reaches the gate's 2%."""
@@ -53,12 +55,14 @@ class Pace:
         affordable = int(self.budget_s / self.generations / max(round_s, 1e-6))
         return max(self.least_rounds, min(self.rounds, affordable))
 
-    def settled(self, generations: int, cases: Sequence[CaseTiming]) -> bool:
-        """Whether the bench may stop after so many generations."""
+    def settled(self, generations: int, cases: Sequence[CaseTiming], took_s: float = 0.0) -> bool:
+        """Whether the bench may stop after so many generations and seconds."""
         from lab.bench_intervals import control, half_width, speedup
 
         if not self.least_generations <= generations < self.generations:
             return generations >= self.generations
+        if took_s >= self.long_s:
+            return True
         widest = max(half_width(speedup(cases)), half_width(control(cases)))
         return not self.enough < widest < self.hopeless
 

@@ -82,6 +82,14 @@ def test_the_gain_asked_is_what_the_gate_promotes() -> None:
     assert Policy().bench_speedup == PACE.gain
 
 
+def test_a_long_bench_makes_the_least_generations() -> None:
+    """On a slow machine, or with a candidate that compiles for long, eight take too long."""
+    uneven = [case(0.02)]
+    assert PACE.settled(4, uneven, took_s=PACE.long_s)
+    assert not PACE.settled(4, uneven, took_s=PACE.long_s - 1)
+    assert not PACE.settled(3, uneven, took_s=1000.0), "never fewer"
+
+
 def test_slow_rounds_are_fewer_but_never_too_few() -> None:
     """A case of a second per round must not take ten minutes."""
     assert PACE.rounds_of(0.01) == PACE.rounds
