@@ -29,12 +29,10 @@ from lab.ledger_keys import Wanted
 from lab.records import Judged, Promoted, Verdict
 
 _FOLDER = Path(__file__).resolve().parent
+BESIDE = ("attempts", "bench_intervals", "evidence", "isolation", "policy", "stats")
 RULES = (
     *sorted(_FOLDER.glob("gate*.py")),
-    *(
-        _FOLDER / name
-        for name in ("attempts.py", "evidence.py", "isolation.py", "policy.py", "stats.py")
-    ),
+    *(_FOLDER / f"{name}.py" for name in BESIDE),
 )
 """The files that collect evidence and judge it."""
 
