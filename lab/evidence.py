@@ -22,7 +22,16 @@ import msgspec
 
 from lab.attempts import Attempts, Key, within_window
 from lab.ledger_keys import Wanted
-from lab.records import About, Benched, Calibrated, Measured, Passed, Tried, Verified
+from lab.records import (
+    About,
+    Benched,
+    Calibrated,
+    Measured,
+    Passed,
+    Quarantined,
+    Tried,
+    Verified,
+)
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +134,7 @@ class _Found:
 
     def add_benched(self, line: Benched) -> None:
         self.benched = line
-        if isinstance(line.outcome, Measured) and line.tier == "device":
+        if _told_a_speedup(line.outcome) and line.tier == "device":
             self._bench_times.append(line.time_utc)
 
     def add_tried(self, line: Tried, counts: Callable[[About], bool]) -> None:
@@ -159,6 +168,13 @@ class _Found:
             return 1
         now = self.benched.time_utc
         return max(1, sum(within_window(then, now) for then in self._bench_times))
+
+
+def _told_a_speedup(outcome: object) -> bool:
+    """Whether a bench drew a number: one too noisy to decide did, and repeating it is a new try."""
+    return isinstance(outcome, Measured) or (
+        isinstance(outcome, Quarantined) and outcome.reason == "too_noisy"
+    )
 
 
 def _displaces(new: Verified | Benched, old: Verified | Benched | None) -> bool:

@@ -8,7 +8,7 @@ the raw samples in the `calibrated` record.
 
 from __future__ import annotations
 
-from lab import stats
+from lab import bench_intervals, stats
 from lab.evidence import Evidence
 from lab.policy import Finding, Policy, shown
 from lab.records import Calibrated, Compared, Handicap, Interval, Measured
@@ -62,7 +62,7 @@ def bench_interval(handicap: Handicap) -> Interval | None:
     if not isinstance(outcome, Measured):
         return None
     try:
-        return stats.geomean_interval([(c.incumbent_ms, c.candidate_ms) for c in outcome.cases])
+        return bench_intervals.speedup(outcome.cases)
     except ValueError:
         return None
 

@@ -18,7 +18,7 @@ from lab.errors import CommandError, LabError
 from lab.evidence import Evidence
 from lab.isolation import forgone
 from lab.progress import Progress, silent
-from lab.records import Broken, Failed, Profiled, Quarantined
+from lab.records import Benched, Broken, Failed, Profiled, Quarantined
 from lab.workspace import Workspace
 
 WORTH = 1.01
@@ -123,10 +123,9 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
             else f"no change, the {outcome.no_change_of} called again"
         )
         return "edit", f"edit {workspace.candidate_file}", f"verify: {why}"
-    if found.benched is None:
-        return "bench", f"kernel-lab bench {name}", "verified, not timed yet"
-    if isinstance(found.benched.outcome, Quarantined) and found.benched.outcome.by_machine:
-        return "bench", f"kernel-lab bench {name}", f"again: {found.benched.outcome.reason}"
+    if found.benched is None or _was_noisy(found.benched):
+        why = "again: the machine was noisy" if found.benched else "verified, not timed yet"
+        return "bench", f"kernel-lab bench {name}", why
     if isinstance(found.benched.outcome, Failed | Quarantined):
         return "edit", f"edit {workspace.candidate_file}", f"bench: {found.benched.outcome.reason}"
     if found.tried and isinstance(found.tried.outcome, Broken):
@@ -141,6 +140,10 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
     if verdict.decision == "reject":
         return "edit", f"edit {workspace.candidate_file}", f"rejected: {unmet}"
     return _undecided(name, workspace, found, unmet)
+
+
+def _was_noisy(benched: Benched) -> bool:
+    return isinstance(benched.outcome, Quarantined) and benched.outcome.by_machine
 
 
 def _undecided(

@@ -23,7 +23,7 @@ from lab.harness.verify import judge as judge_verify
 from lab.records import Failed, Measured, Passed, Quarantined
 
 if TYPE_CHECKING:
-    from lab.harness.timing import Pace
+    from lab.harness.pace import Pace
 
 SHAPE = TrainingShape(
     batch=2,

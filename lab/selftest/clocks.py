@@ -12,7 +12,7 @@ from pathlib import Path
 from kernels.spec import discover
 from lab.harness.bench import CONTROL_MARGIN
 from lab.harness.judge import Patience
-from lab.harness.timing import Pace
+from lab.harness.pace import Pace
 from lab.progress import Progress
 from lab.records import Measured, Quarantined
 from lab.selftest.arena import Arena

@@ -110,9 +110,9 @@ class Trials:
         return "passed", f"{len(outcome.checks)} tensors within bounds"
 
     def _bench(self, entry: Entry) -> tuple[str, str]:
-        from lab.harness.timing import Pace
+        from lab.harness.pace import Pace
 
-        pace = Pace(block_ms=20.0, rounds=12, least_rounds=12)
+        pace = Pace(block_ms=20.0, rounds=12, least_rounds=12, generations=1, gain=1.5)
         arena = self._arena(entry)
         outcome = arena.bench(entry.path, pace)
         for _ in range(NOISY_TRIES):

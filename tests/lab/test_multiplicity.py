@@ -213,6 +213,8 @@ def test_benches_of_another_week_or_without_times_do_not_count() -> None:
     """A noisy session that measured nothing gave nobody a second chance."""
     noisy = benched(Quarantined(reason="control_failed", detail="1.1x"))
     assert found(noisy, noisy, benched()).bench_attempt == 1
+    wide = benched(Quarantined(reason="too_noisy", detail="known to 9% either way"))
+    assert found(wide, wide, benched()).bench_attempt == 3, "each drew a number"
     assert found(benched(tier="simulated"), benched()).bench_attempt == 1
     assert found(on(benched(), 1), on(benched(), 9)).bench_attempt == 1
     assert found(on(benched(), 2), on(benched(), 9)).bench_attempt == 2

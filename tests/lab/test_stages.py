@@ -225,7 +225,7 @@ def test_a_bench_too_noisy_to_tell_is_made_again(here: Lab, harness: Harness) ->
     space, _ = stages.open_workspace(here, TARGET)
     assert judged_after_all(here, space).verdict.decision == "hold"
     step = orchestrate.next_step(here, space)
-    assert (step.stage, step.why) == ("bench", "again: too_noisy")
+    assert (step.stage, step.why) == ("bench", "again: the machine was noisy")
 
 
 def test_looks_add_up_and_stop_when_decided(here: Lab, harness: Harness) -> None:
