@@ -120,7 +120,8 @@ def _flat(text: str) -> str:
 
 
 def _identity(story: Story) -> Markup:
-    records = [*story.evidence, *([story.judged] if story.judged else [])]
+    beside = (story.calibrated, story.judged)
+    records = [*story.evidence, *(record for record in beside if record is not None)]
     rows = [
         ["candidate", element("code", story.candidate_sha256)],
         ["harness", element("code", story.harness_sha256)],

@@ -11,7 +11,7 @@ Pure: reads records, judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from lab.evidence import collect
 from lab.records import (
     About,
     Benched,
+    Calibrated,
     Demoted,
     Judged,
     Line,
@@ -57,6 +58,8 @@ class Story:
     judged: Judged | None = None
     superseded: Judged | None = None
     """A verdict that is older than the newest records, so that it no longer speaks for them."""
+    calibrated: Calibrated | None = None
+    """The calibration of the machine that the verdict rests on."""
     standing: Standing = ""
     outdated: int = 0
     """Records of this candidate made with another harness, target or framework version."""
@@ -76,15 +79,18 @@ def stories(lines: Iterable[Line]) -> list[Story]:
     """One story per candidate, engine and hardware, the one with the newest record first."""
     groups: dict[Key, list[About]] = {}
     newest: dict[Key, int] = {}
+    calibrations: dict[str, Calibrated] = {}
     standings: dict[Key, Standing] = {}
     for position, line in enumerate(lines):
         if isinstance(line, Promoted | Demoted):
             _take_standing(standings, line)
+        if isinstance(line, Calibrated):
+            calibrations[line.id] = line
         if isinstance(line, Verified | Benched | Tried | Judged | Promoted):
             groups.setdefault(_key(line), []).append(line)
             newest[_key(line)] = position
     ordered = sorted(groups, key=lambda key: newest[key], reverse=True)
-    return [_story(groups[key], standings.get(key, "")) for key in ordered]
+    return [_story(groups[key], standings.get(key, ""), calibrations) for key in ordered]
 
 
 def latest_profile(lines: Iterable[Line], engine: str = "") -> Profiled | None:
@@ -123,7 +129,9 @@ def _same_setting(one: About, other: About) -> bool:
     )
 
 
-def _story(records: Sequence[About], standing: Standing) -> Story:
+def _story(
+    records: Sequence[About], standing: Standing, calibrations: Mapping[str, Calibrated]
+) -> Story:
     newest = records[-1]
     kept = [record for record in records if _same_setting(record, newest)]
     current, superseded = _verdicts(kept)
@@ -136,6 +144,7 @@ def _story(records: Sequence[About], standing: Standing) -> Story:
         hardware=newest.machine.hardware,
         frameworks=newest.machine.frameworks,
     )
+    cited = [calibrations[i] for i in (current.evidence if current else ()) if i in calibrations]
     return Story(
         target=newest.target,
         engine=newest.engine,
@@ -151,6 +160,7 @@ def _story(records: Sequence[About], standing: Standing) -> Story:
         tried=evidence.tried,
         judged=current,
         superseded=superseded,
+        calibrated=cited[-1] if cited else None,
         standing=standing,
         outdated=len(records) - len(kept),
     )

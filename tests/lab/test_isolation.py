@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from made_records import WANTED, benched, opened, tried, verified, with_ids
+from made_records import WANTED, benched, calibrated, opened, tried, verified, with_ids
 
 from lab import doctor, stages, tour
 from lab.cli import cli
@@ -23,7 +23,7 @@ from lab.harness.sandbox import NoSandbox
 from lab.isolation import CONFINING, FORCE, NONE, confines, forgone, without_sandbox
 from lab.places import places
 
-GOOD = (opened(), verified(), benched(), tried())
+GOOD = (opened(), verified(), benched(), tried(), calibrated())
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_results_tsv_has_a_row_per_candidate() -> None:
     rows = list(csv.DictReader(io.StringIO(results_tsv(stories(ledger.lines))), delimiter="\t"))
     assert [row["verify"] for row in rows] == ["failed: gradient", "passed"]
     assert [row["verdict"] for row in rows] == ["", "hold"]
-    bench, tried = ledger.lines[3].outcome, ledger.lines[4].outcome
+    bench, tried = ledger.lines[4].outcome, ledger.lines[5].outcome
     assert float(rows[1]["bench_speedup"]) == pytest.approx(bench.speedup.point, rel=1e-5)
     assert float(rows[1]["ab_low"]) == pytest.approx(tried.speedup.low, rel=1e-5)
     assert float(rows[1]["val_bpb_difference"]) == pytest.approx(tried.val_bpb.point, rel=1e-5)
