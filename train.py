@@ -121,6 +121,7 @@ def _type(one: Field[Any]) -> type:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
 @click.option("--heartbeat", type=int, help="File descriptor to report every step on.")
 @click.option("--record", type=int, help="File descriptor with a plan of op calls to record.")
+@click.option("--turns", type=int, help="File descriptor to wait on for leave to do N steps.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write a profiler trace; no result.")
 @click.option("--trace-steps", type=int, default=3, show_default=True, help="Steps to trace.")
 @config_options
@@ -149,6 +150,7 @@ def settings_from(flags: dict[str, Any]) -> Settings:
         resume=flags["resume"],
         compile_model=_compile(flags, plan),
         heartbeat=flags["heartbeat"],
+        turns=_turns(flags),
         trace=flags["trace"],
         trace_steps=flags["trace_steps"],
         record=plan,
@@ -205,6 +207,12 @@ def _checkpoint(flags: dict[str, Any]) -> Path | None:
 def results_folder() -> Path:
     """`KERNEL_LAB_RESULTS`, else `results/` in the checkout."""
     return Path(os.environ.get("KERNEL_LAB_RESULTS") or ROOT / "results")
+
+
+def _turns(flags: dict[str, Any]) -> int | None:
+    if flags["turns"] is not None and flags["heartbeat"] is None:
+        raise UsageError("--turns needs --heartbeat", "Whoever gives turns must see them end.")
+    return flags["turns"]
 
 
 def _compile(flags: dict[str, Any], plan: Plan | None) -> bool | None:

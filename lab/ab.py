@@ -1,12 +1,12 @@
 """Stage 5, the A/B: paired training runs, incumbent against candidate, on step time and val_bpb.
 
 A pair is two fresh processes with the same seed, hence the same initial weights and the same
-batches; the order alternates (AB, BA, …). The candidate runs inside the trainer, so nothing that
-process says about itself decides:
+batches. Where the machine has room for both they take turns (`lab.turns`), else they run one after
+the other; which goes first alternates from pair to pair. The candidate runs inside the trainer, so
+nothing that process says about itself decides:
 
-- step time is the judge's clock between two heartbeats, over a fixed number of steps;
-- one extra candidate run of a single step audits it: what the whole process took longer must
-  account for the steps, or the heartbeats lied;
+- step time is the judge's clock, from its word to go to the heartbeat of the turn's last step;
+- outside of its turns the candidate's run may do no more than the incumbent's (`lab.audit`);
 - val_bpb is computed by a clean process, with the incumbent ops, from the saved checkpoint;
 - a run that is not timed records calls of the op at secret steps, and the judge checks what the
   candidate made of them (`lab.inside`).
@@ -14,8 +14,8 @@ process says about itself decides:
 What the run says of its ops is only checked for mistakes: the op under test must have the
 candidate's hash. Both arms run in the sandbox, without network and without a view of the ledger.
 
-Not covered: a candidate that tells a short run from a long one by the command line and lies in only
-one of them; one that saves a checkpoint other than the model it trained.
+Not covered: a candidate that saves a checkpoint other than the model it trained; one that compiles
+for long, and does work ahead only in runs of more than one step.
 """
 
 from __future__ import annotations
@@ -26,22 +26,20 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab.arm import ArmFailed, Run, Settings, Task, train
+from lab import audit
+from lab.arm import Arm as RunningArm
+from lab.arm import ArmFailed, Run, Settings, Task
 from lab.errors import CommandError, MachineError
 from lab.inside import BehavesDifferently, inspect
 from lab.places import ROOT
 from lab.progress import Progress, silent
 from lab.records import Arm, Broken, Compared, Pair, TensorCheck
-
-AUDIT_MARGIN = 1.25
-"""Whole-process time may exceed the heartbeats' by this factor, and by AUDIT_SLACK_S."""
-AUDIT_SLACK_S = 2.0
-"""Two process starts differ by this much on a busy machine (seen here: up to 1.1 s)."""
+from lab.turns import Order, Which, train_pair
 
 
 class _Stopped(Exception):
@@ -62,7 +60,7 @@ class _Trained:
     """Both runs of a pair, not evaluated yet."""
 
     seed: int
-    order: Literal["AB", "BA"]
+    order: Order
     incumbent: Run
     candidate: Run
 
@@ -83,13 +81,13 @@ def compare(
     trained: list[_Trained] = []
     stopped: _Stopped | None = None
     inside: Sequence[TensorCheck] = ()
-    label, total = f"A/B of {task.op}", 2 * (pairs - len(done)) + 2
+    label, total = f"A/B of {task.op}", pairs - len(done) + 2
     with tempfile.TemporaryDirectory(prefix="kernel-lab-ab-") as name:
         scratch = Path(name)
         try:
             inside = _inspected(task, settings, scratch)
             for index in range(len(done), pairs):
-                progress(label, 2 * len(trained), total)
+                progress(label, len(trained), total)
                 trained.append(_pair(task, settings, index, scratch))
             progress(label, total - 2, total)
             _audit(task, settings, trained, scratch)
@@ -107,7 +105,8 @@ def summarize(
     settings: Settings, pairs: Sequence[Pair], inside: Sequence[TensorCheck] = ()
 ) -> Compared:
     """The intervals of what was measured, recomputed from the raw pairs."""
-    from lab.stats import difference_interval, ratio_interval
+    from lab.paired import speedup_interval
+    from lab.stats import difference_interval
 
     return Compared(
         preset=settings.preset,
@@ -115,9 +114,7 @@ def summarize(
         eval_tokens=settings.eval_tokens,
         steps=settings.steps,
         pairs=tuple(pairs),
-        speedup=ratio_interval(
-            [p.incumbent.step_ms for p in pairs], [p.candidate.step_ms for p in pairs]
-        ),
+        speedup=speedup_interval(pairs),
         val_bpb=difference_interval([p.candidate.val_bpb - p.incumbent.val_bpb for p in pairs]),
         inside=tuple(inside),
     )
@@ -135,21 +132,29 @@ def _inspected(task: Task, settings: Settings, scratch: Path) -> Sequence[Tensor
 
 def _pair(task: Task, settings: Settings, index: int, scratch: Path) -> _Trained:
     seed = secrets.randbelow(2**31)
-    order: Literal["AB", "BA"] = "AB" if index % 2 == 0 else "BA"
-    runs = {}
-    for arm in order:
-        folder = scratch / f"pair{index}-{arm}"
-        try:
-            runs[arm] = train(task, settings, folder, seed, settings.steps, arm == "B")
-        except ArmFailed as failure:
-            if arm == "A":
-                raise MachineError(
-                    f"the incumbent's training run failed: {failure}",
-                    "Run train.py by itself to see why.",
-                ) from failure
-            raise _Stopped("arm_failed", str(failure)) from failure
+    order: Order = "AB" if index % 2 == 0 else "BA"
+    runs = _runs(task, settings, seed, order, settings.steps, scratch / f"pair{index}")
     _check_ops(task, runs["A"], runs["B"])
     return _Trained(seed, order, runs["A"], runs["B"])
+
+
+def _runs(
+    task: Task, settings: Settings, seed: int, order: Order, steps: int, place: Path
+) -> Mapping[Which, Run]:
+    def start(which: Which) -> RunningArm:
+        folder = place.with_name(f"{place.name}-{which}")
+        return RunningArm(task, settings, folder, seed, steps, candidate=which == "B")
+
+    turns = False if settings.turns is None and task.engine != "cpu" else settings.turns
+    try:
+        return train_pair(start, order, steps, turns)
+    except ArmFailed as failure:
+        if failure.candidate:
+            raise _Stopped("arm_failed", str(failure)) from failure
+        raise MachineError(
+            f"the incumbent's training run failed: {failure}",
+            "Run train.py by itself to see why.",
+        ) from failure
 
 
 def _check_ops(task: Task, incumbent: Run, candidate: Run) -> None:
@@ -166,21 +171,17 @@ def _check_ops(task: Task, incumbent: Run, candidate: Run) -> None:
 
 
 def _audit(task: Task, settings: Settings, trained: Sequence[_Trained], scratch: Path) -> None:
-    """One step only: what N steps take longer by the whole process's clock is N - 1 steps."""
-    if settings.steps < 2 or not trained:
+    """Raises `_Stopped` if the candidate's runs worked outside of their turns."""
+    if not trained:
         return
-    try:
-        short = train(task, settings, scratch / "audit", trained[-1].seed, 1, True)
-    except ArmFailed as failure:
-        raise _Stopped("arm_failed", f"the audit run of one step: {failure}") from failure
-    whole = min(t.candidate.wall_s for t in trained) - short.wall_s
-    told = min(t.candidate.step_ms for t in trained) * (settings.steps - 1) / 1000
-    if whole > told * AUDIT_MARGIN + AUDIT_SLACK_S:
-        raise _Stopped(
-            "clock_mismatch",
-            f"{settings.steps - 1} steps took {whole:.2f} s of the whole process's time, "
-            f"but {told:.2f} s by its heartbeats",
-        )
+    pairs = [(t.incumbent, t.candidate) for t in trained]
+    found = audit.trouble(pairs)
+    if not found and settings.steps > 1 and audit.starts_longer(pairs):
+        last = trained[-1]
+        runs = _runs(task, settings, last.seed, last.order, 1, scratch / "audit")
+        found = audit.worked_ahead(pairs, (runs["A"], runs["B"]))
+    if found:
+        raise _Stopped("clock_mismatch", found)
 
 
 def _evaluated(trained: Sequence[_Trained], engine: str, settings: Settings) -> tuple[Pair, ...]:
@@ -192,7 +193,8 @@ def _evaluated(trained: Sequence[_Trained], engine: str, settings: Settings) -> 
 
     def arm(run: Run) -> Arm:
         return Arm(
-            step_ms=run.step_ms,
+            step_ms=sum(run.turn_ms) / settings.steps,
+            turn_ms=run.turn_ms,
             wall_s=run.wall_s,
             steps=settings.steps,
             val_bpb=next(val_bpb),

@@ -1,26 +1,42 @@
 """One arm of an A/B: a training process in the sandbox, timed by the judge's clock.
 
-`train` starts `train.py`, stamps its heartbeats as they arrive, and returns what the judge saw. See
-`lab.ab` for what is made of it. Nothing the process says of its own speed or quality is read.
+    with Arm(task, settings, folder, seed, steps, candidate=True) as arm:
+        arm.get_ready()
+        arm.turn(20)
+        arm.pause()          # between turns the whole tree stands still
+        arm.turn(20)
+        run = arm.finish()   # or, all in one turn: run = arm.go_through(40)
+
+The process does no step before it is told to, and its heartbeats are stamped as they arrive. See
+`lab.turns` for who goes when and `lab.audit` for what the clocks must agree on. Nothing the process
+says of its own speed or quality is read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from lab.harness import sandbox
+from lab.harness import sandbox, tree
+from lab.heartbeats import Heartbeats
 from lab.places import ROOT
 from trainer.files import cache_folder
 from trainer.recording import Plan
+
+STAND_STILL_S = 5.0
+"""A tree that has been told to stop must have done so within this; 0.5 ms is usual."""
+WATCH_EVERY_S = 0.01
+"""At the end of a run its CPU time is read so often; what it uses after the last look is lost."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +51,11 @@ class Settings:
     hide: tuple[Path, ...] = ()
     """Folders that neither arm may see: the lab's results, above all."""
     limit_s: float = 1800.0
-    """One arm's wall clock."""
+    """One arm's wall clock, less the time that it was stopped."""
     config: tuple[str, ...] = ()
     """Further flags of train.py, for instance ("--depth", "4")."""
+    turns: bool | None = None
+    """Whether the arms of a pair take turns; None: where that is possible (`lab.turns`)."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +71,29 @@ class Task:
 class ArmFailed(Exception):
     """The run did not do what it should; the message says what."""
 
+    def __init__(self, message: str, *, candidate: bool) -> None:
+        super().__init__(message)
+        self.candidate = candidate
+        """Whose it was: the candidate's or the incumbent's."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """What the judge saw of one training process."""
+    """What the judge saw of one training process. CPU time is that of its whole tree."""
 
     folder: Path
     wall_s: float
-    """From spawning it to its end."""
-    step_ms: float
-    """From `ready` to the last step, per step."""
+    """From spawning it to its end, the other's turns included."""
+    turn_ms: tuple[float, ...]
+    """From the word to go to the heartbeat of the turn's last step."""
+    before_s: float
+    """From spawning it to `ready`."""
+    before_cpu_s: float
+    between_cpu_s: float
+    """Used from the end of one turn to the word to go of the next, while it should wait."""
+    after_s: float
+    """From the last step to its end, less the time that it was stopped."""
+    after_cpu_s: float
     ops: dict[str, str]
     """sha256 of every op that it says it used."""
 
@@ -76,47 +107,213 @@ def train(
     candidate: bool,
     plan: Plan | None = None,
 ) -> Run:
-    """Trains `steps` steps from `seed`; with `candidate`, that op is forced. Raises `ArmFailed`.
+    """Trains `steps` steps from `seed` in one turn. Raises `ArmFailed`."""
+    with Arm(task, settings, folder, seed, steps, candidate=candidate, plan=plan) as arm:
+        return arm.go_through(steps)
 
-    `plan` has calls recorded. Every run is handed one, if only an empty one: its command line does
-    not tell whether it records.
+
+class Arm:
+    """A training process that does steps when told to.
+
+    With `candidate` that op is forced. `plan` has calls recorded; every run is handed one, if only
+    an empty one, so that its command line does not tell whether it records.
     """
-    folder.mkdir()
-    receive, send = os.pipe()
-    beats: list[tuple[str, float]] = []
-    listener = threading.Thread(target=_listen, args=(receive, beats), daemon=True)
-    started = time.perf_counter()
-    with (
-        (folder / "stdout").open("wb") as stdout,
-        (folder / "stderr").open("wb") as stderr,
-        handed_over(plan) as record,
-    ):
-        argv = _command(task, settings, folder, seed, steps, candidate, send)
-        process = sandbox.launch(
-            [*argv, "--record", str(record)],
-            scratch=folder,
-            limits=sandbox.Limits(wall_s=settings.limit_s),
-            pass_fds=(send, record),
-            hide=settings.hide,
-            readable=_readable(settings),
-            env={"KERNEL_LAB_CACHE": str(cache_folder())},
-            stdout=stdout,
-            stderr=stderr,
-        )
-        os.close(send)
-        listener.start()
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        folder: Path,
+        seed: int,
+        steps: int,
+        *,
+        candidate: bool,
+        plan: Plan | None = None,
+    ) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._is_candidate = candidate
+        self._limit_s = settings.limit_s
+        self._done = 0
+        self._turn_ms: list[float] = []
+        self._between_cpu_s = 0.0
+        self._cpu_s: dict[int, float] = {}
+        """When last read."""
+        self._stopped: float | None = None
+        """Since when."""
+        self._stopped_s = 0.0
+        self._spawned = time.perf_counter()
+        argv = _command(task, settings, folder, seed, steps, candidate)
+        self._start(argv, settings, plan)
+
+    def _start(self, argv: list[str], settings: Settings, plan: Plan | None) -> None:
+        receive, heartbeat = os.pipe()
+        turns, self._go = os.pipe()
+        self._beats = Heartbeats(receive)
         try:
-            process.wait()
+            with (
+                (self.folder / "stdout").open("wb") as stdout,
+                (self.folder / "stderr").open("wb") as stderr,
+                handed_over(plan) as record,
+            ):
+                pipes = {"--heartbeat": heartbeat, "--turns": turns, "--record": record}
+                self._process = sandbox.launch(
+                    [*argv, *(word for name, fd in pipes.items() for word in (name, str(fd)))],
+                    scratch=self.folder,
+                    # The sandbox knows of no turns, so its clock is only the last resort.
+                    limits=sandbox.Limits(wall_s=4 * self._limit_s),
+                    pass_fds=tuple(pipes.values()),
+                    hide=settings.hide,
+                    readable=_readable(settings),
+                    env={"KERNEL_LAB_CACHE": str(cache_folder())},
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+        except BaseException:
+            self._beats.close()
+            os.close(self._go)
+            raise
         finally:
-            ended = time.perf_counter()
-            sandbox.kill_tree(process)
-            listener.join(timeout=5)
-    if process.why:
-        raise ArmFailed(f"stopped by the lab: {process.why} (limit {settings.limit_s:.0f} s)")
-    if process.returncode != 0:
-        tail = (folder / "stderr").read_text(errors="replace").strip().splitlines()[-4:]
-        raise ArmFailed(f"exit code {process.returncode}: {' | '.join(tail)}"[:800])
-    return Run(folder, ended - started, _step_ms(beats, steps), _ops(folder / "stdout"))
+            os.close(heartbeat)
+            os.close(turns)
+
+    def __enter__(self) -> Arm:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        sandbox.kill_tree(self._process)
+        self._beats.close()
+        os.close(self._go)
+
+    # ---- in this order, all of them raising `ArmFailed` ------------------------------------------
+
+    def get_ready(self) -> None:
+        """Waits until it has started up and warmed up."""
+        self._before_s = self._await("ready") - self._spawned
+        self._before_cpu_s = self._cpu_since()
+
+    def turn(self, steps: int) -> float:
+        """Lets it do `steps` steps; the seconds they took."""
+        self._beats.listen(0)
+        if self._beats.lines:
+            raise self._failure(f"a heartbeat came before its turn: {self._beats.lines[0][0]!r}")
+        self._between_cpu_s += self._cpu_since()
+        began = time.perf_counter()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and no heartbeat will come
+            os.write(self._go, f"{steps}\n".encode())
+        self._thaw()
+        for number in range(self._done + 1, self._done + steps + 1):
+            ended = self._await(f"step {number}")
+        self._done += steps
+        self._cpu_since()
+        self._turn_ms.append(1e3 * (ended - began))
+        return ended - began
+
+    def pause(self) -> None:
+        """Stops every process and thread of it, and sees to it that they have stopped."""
+        end = time.perf_counter() + STAND_STILL_S
+        self._stopped = time.perf_counter()
+        self._process.freeze()
+        while not tree.stands_still(self._process.pid):
+            if time.perf_counter() > end:
+                raise self._failure(f"it went on for {STAND_STILL_S:.0f} s after it was stopped")
+            self._process.freeze()
+        self._between_cpu_s += self._cpu_since()
+
+    def finish(self) -> Run:
+        """Lets it save its checkpoint and end."""
+        self._between_cpu_s += self._cpu_since()
+        began = time.perf_counter()
+        self._thaw()
+        after_cpu_s = 0.0
+        while self._process.poll() is None:
+            used = sum(tree.cpu_s(self._process.pid).values()) - sum(self._cpu_s.values())
+            after_cpu_s = max(after_cpu_s, used)
+            self._check_time()
+            self._beats.listen(WATCH_EVERY_S)
+        ended = time.perf_counter()
+        self._check_end()
+        return Run(
+            folder=self.folder,
+            wall_s=ended - self._spawned,
+            turn_ms=tuple(self._turn_ms),
+            before_s=self._before_s,
+            before_cpu_s=self._before_cpu_s,
+            between_cpu_s=self._between_cpu_s,
+            after_s=ended - began,
+            after_cpu_s=after_cpu_s,
+            ops=self._ops(),
+        )
+
+    def go_through(self, steps: int) -> Run:
+        """All of it in one turn, with nobody to take turns with."""
+        self.get_ready()
+        self.turn(steps)
+        return self.finish()
+
+    def resident_bytes(self) -> int:
+        """Memory of the whole tree now."""
+        return tree.resident_bytes(self._process.pid)
+
+    # ---- within ----------------------------------------------------------------------------------
+
+    def _thaw(self) -> None:
+        if self._stopped is not None:
+            self._process.thaw()
+            self._stopped_s += time.perf_counter() - self._stopped
+            self._stopped = None
+
+    def _cpu_since(self) -> float:
+        """CPU seconds of the tree since they were last asked for."""
+        before, self._cpu_s = self._cpu_s, tree.cpu_s(self._process.pid)
+        if self._stopped is not None:  # process by process, so that none can make up for another
+            return sum(max(0.0, s - before.get(pid, 0.0)) for pid, s in self._cpu_s.items())
+        return max(0.0, sum(self._cpu_s.values()) - sum(before.values()))
+
+    def _left_s(self) -> float:
+        return self._limit_s - (time.perf_counter() - self._spawned - self._stopped_s)
+
+    def _check_time(self) -> None:
+        if self._left_s() <= 0:
+            raise self._failure(f"stopped by the lab: timeout (limit {self._limit_s:.0f} s)")
+
+    def _await(self, expected: str) -> float:
+        """Waits for the next heartbeat, which must be this one; when it came."""
+        while not self._beats.lines:
+            self._check_time()
+            if self._beats.closed:
+                self._ended_early(expected)
+            self._beats.listen(min(1.0, self._left_s()))
+        line, when = self._beats.lines.popleft()
+        if line != expected:
+            raise self._failure(f"expected the heartbeat {expected!r}, got {line!r}")
+        return when
+
+    def _ended_early(self, expected: str) -> NoReturn:
+        """The pipe is closed: the process has ended, or will say nothing more."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=STAND_STILL_S)
+            self._check_end()
+        raise self._failure(f"it stopped its heartbeats before {expected!r}")
+
+    def _check_end(self) -> None:
+        process = self._process
+        if process.why:
+            raise self._failure(f"stopped by the lab: {process.why}")
+        if process.returncode != 0:
+            tail = (self.folder / "stderr").read_text(errors="replace").strip().splitlines()[-4:]
+            raise self._failure(f"exit code {process.returncode}: {' | '.join(tail)}")
+
+    def _ops(self) -> dict[str, str]:
+        """The op table of the run's report, the last line of its output."""
+        lines = (self.folder / "stdout").read_text(errors="replace").strip().splitlines()
+        try:
+            return {str(n): str(op["sha256"]) for n, op in json.loads(lines[-1])["ops"].items()}
+        except (IndexError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._failure(f"its last line of output is no report: {error!r}") from error
+
+    def _failure(self, message: str) -> ArmFailed:
+        return ArmFailed(message[:800], candidate=self._is_candidate)
 
 
 @contextmanager
@@ -132,19 +329,13 @@ def handed_over(plan: Plan | None) -> Iterator[int]:
 
 
 def _command(
-    task: Task,
-    settings: Settings,
-    folder: Path,
-    seed: int,
-    steps: int,
-    candidate: bool,
-    heartbeat: int,
+    task: Task, settings: Settings, folder: Path, seed: int, steps: int, candidate: bool
 ) -> list[str]:
     argv = [
         *(sys.executable, str(ROOT / "train.py"), "--engine", task.engine),
         *("--preset", settings.preset, "--data", settings.data, "--steps", str(steps)),
         *("--seed", str(seed), "--registry", str(settings.registry), "--skip-eval", "--json"),
-        *("--checkpoint", str(folder / "checkpoint"), "--heartbeat", str(heartbeat)),
+        *("--checkpoint", str(folder / "checkpoint")),
         *settings.config,
     ]
     if candidate:
@@ -153,33 +344,7 @@ def _command(
     return argv
 
 
-def _step_ms(beats: Sequence[tuple[str, float]], steps: int) -> float:
-    names = [name for name, _ in beats]
-    if names[: steps + 1] != ["ready", *(f"step {i}" for i in range(1, steps + 1))]:
-        raise ArmFailed(f"expected {steps} heartbeats after 'ready', got {names[-3:]}")
-    return (beats[steps][1] - beats[0][1]) * 1000 / steps
-
-
 def _readable(settings: Settings) -> list[Path]:
     """What an arm sees of the home folder and of /tmp: the checkout, the data, the promotions."""
     data = Path(settings.data)
     return [ROOT, cache_folder(), settings.registry.parent, *([data] if data.exists() else [])]
-
-
-def _listen(receive: int, beats: list[tuple[str, float]]) -> None:
-    """Stamps each line as it arrives; ends when the last writer closes the pipe."""
-    with os.fdopen(receive, "rb", buffering=0) as pipe:
-        rest = b""
-        while chunk := pipe.read(4096):
-            now = time.perf_counter()
-            *lines, rest = (rest + chunk).split(b"\n")
-            beats.extend((line.decode(errors="replace"), now) for line in lines)
-
-
-def _ops(output: Path) -> dict[str, str]:
-    """The op table of the run's report, the last line of its output."""
-    lines = output.read_text(errors="replace").strip().splitlines()
-    try:
-        return {str(n): str(op["sha256"]) for n, op in json.loads(lines[-1])["ops"].items()}
-    except (IndexError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArmFailed(f"its last line of output is no report: {error!r}") from error

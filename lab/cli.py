@@ -235,6 +235,7 @@ def bench(lab: Lab, workspace: str, as_json: bool) -> None:
 @click.option("--steps", default=40, show_default=True, help="Optimizer steps of every run.")
 @click.option("--eval-tokens", default="cheap", show_default=True, help="A rung or a number.")
 @click.option("--fresh", is_flag=True, help="A new A/B on new seeds: confirms the one before.")
+@click.option("--turns/--no-turns", default=None, help="Both runs at once, taking turns. [auto]")
 def ab(
     lab: Lab,
     workspace: str,
@@ -244,6 +245,7 @@ def ab(
     steps: int,
     eval_tokens: str,
     fresh: bool,
+    turns: bool | None,
     as_json: bool,
 ) -> None:
     """Does training gain? Paired runs on step time and val_bpb."""
@@ -251,7 +253,7 @@ def ab(
     from lab.records import Compared
 
     space = lab.workspace(workspace)
-    settings = stages.ab_settings(lab, space, preset, data, steps, eval_tokens)
+    settings = stages.ab_settings(lab, space, preset, data, steps, eval_tokens, turns)
     with render.progress() as progress:
         record = stages.ab(lab, space, settings, pairs=pairs, fresh=fresh, progress=progress)
     render.show(record, as_json)

@@ -12,6 +12,7 @@ from typing import Any
 
 from lab import records as r
 from lab.conditions import seen
+from lab.paired import speedup
 from lab.report.numbers import ratio_text
 
 
@@ -184,9 +185,10 @@ def _(value: r.Tried) -> list[Any]:
         [
             str(i),
             p.order,
+            str(len(p.incumbent.turn_ms) or 1),
             f"{p.incumbent.step_ms:.2f}",
             f"{p.candidate.step_ms:.2f}",
-            f"{p.incumbent.step_ms / p.candidate.step_ms:.3f}x",
+            f"{speedup(p):.3f}x",
             f"{p.incumbent.val_bpb:.6f}",
             f"{p.candidate.val_bpb:.6f}",
             f"{p.candidate.val_bpb - p.incumbent.val_bpb:+.6f}",
@@ -194,7 +196,7 @@ def _(value: r.Tried) -> list[Any]:
         for i, p in enumerate(outcome.pairs, 1)
     ]
     headings = (
-        *(">pair", "order", ">incumbent ms", ">candidate ms", ">speed-up"),
+        *(">pair", "order", ">turns", ">incumbent ms", ">candidate ms", ">speed-up"),
         *(">incumbent bpb", ">candidate bpb", ">difference"),
     )
     shown = table(headings, rows)

@@ -9,9 +9,11 @@ one fresh A/B of the same candidate may confirm it, and is judged as a first (`l
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 
-from lab import stats
+from lab import paired, stats
 from lab.evidence import Evidence
 from lab.policy import Finding, Policy, then_run
 from lab.records import Broken, Compared, Pair, Tried
@@ -108,16 +110,16 @@ def of_step_time(pairs: Sequence[Pair], policy: Policy, attempt: int) -> Finding
         return Finding("open", f"{len(pairs)} pairs decide nothing")
     counted = pairs[: stats.LOOKS[number]]
     try:
-        ratios = stats.log_ratios(
-            [p.incumbent.step_ms for p in counted], [p.candidate.step_ms for p in counted]
-        )
-        look = stats.look(ratios.tolist(), number, attempt, policy.step_alpha)
+        look = stats.look(paired.log_speedups(counted), number, attempt, policy.step_alpha)
+        whole = math.exp(statistics.fmean(paired.whole_log_speedups(counted)))
     except ValueError as error:
         return Finding("open", str(error))
     detail = (
         f"{look.speedup:.4f}x after {look.pairs} pairs, bounds {look.low:.4f} and {look.high:.4f} "
         f"at one-sided {look.alpha:.2g}; the lower must exceed 1"
     )
+    if look.decision == "faster" and whole <= 1:  # what was trimmed may be the candidate's doing
+        return _undecided(f"{detail}; but {whole:.4f}x with no turn left out", number)
     if look.decision == "faster":
         return Finding("holds", detail)
     if look.decision == "slower":

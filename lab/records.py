@@ -196,21 +196,23 @@ class Arm(_Frozen, frozen=True, kw_only=True):
     """One training run: the judge's wall clock per step, and val_bpb from a clean process."""
 
     step_ms: float
-    """Judge's clock between the first and the last counted step, divided by their number."""
+    """Judge's clock over all turns, divided by the number of steps."""
     wall_s: float
     """From spawning the process to its end, by the judge's clock."""
     steps: int
     val_bpb: float
     ops: dict[str, str]
     """sha256 of every op that the run says it used; the A/B checks the one under test."""
+    turn_ms: tuple[float, ...] = ()
+    """Judge's clock of each turn; turn i of both arms is the same steps. One: it took no turns."""
 
 
 class Pair(_Frozen, frozen=True, kw_only=True):
-    """Two runs of the same seed, one after the other."""
+    """Two runs of the same seed, taking turns or one after the other."""
 
     seed: int
     order: Literal["AB", "BA"]
-    """A is the incumbent."""
+    """Who went first; A is the incumbent. With turns the order turns over from turn to turn."""
     incumbent: Arm
     candidate: Arm
 

@@ -29,7 +29,7 @@ from lab.ledger_keys import Wanted
 from lab.records import Judged, Promoted, Verdict
 
 _FOLDER = Path(__file__).resolve().parent
-BESIDE = ("attempts", "bench_intervals", "evidence", "isolation", "policy", "stats")
+BESIDE = ("attempts", "bench_intervals", "evidence", "isolation", "paired", "policy", "stats")
 RULES = (
     *sorted(_FOLDER.glob("gate*.py")),
     *(_FOLDER / f"{name}.py" for name in BESIDE),

@@ -203,6 +203,7 @@ def ab_settings(
     data: str,
     steps: int,
     eval_tokens: str,
+    turns: bool | None = None,
 ) -> Settings:
     """What both arms of an A/B train. Neither arm may see the lab's results."""
     from lab.arm import Settings
@@ -214,6 +215,7 @@ def ab_settings(
         eval_tokens=eval_tokens,
         registry=lab.places.registry,
         hide=hidden(lab, workspace),
+        turns=turns,
     )
 
 

@@ -28,6 +28,7 @@ from trainer.errors import DivergedError, UsageError
 from trainer.hardware import Choice
 from trainer.schedule import Budget, Rates, rates_at
 from trainer.scopes import scope
+from trainer.turns import Turns
 
 MicroBatch = tuple[np.ndarray, np.ndarray]
 """Inputs and targets, int64 [batch, sequence] each."""
@@ -154,6 +155,7 @@ def train(
     start: Position,
     *,
     heartbeat: Heartbeat,
+    turns: Turns | None = None,
     on_step: Callable[[Position], None] = lambda position: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Position:
@@ -161,7 +163,7 @@ def train(
 
     Raises `DivergedError` when a loss is not finite or has exploded. Where the device works ahead,
     a step's loss is looked at once the next step is launched, so that the host never holds it up;
-    with a heartbeat every step is waited for.
+    with a heartbeat every step is waited for, and so nothing is in flight where a turn ends.
     """
     in_flight = 0 if heartbeat.descriptor is not None else engine.steps_in_flight
     check = _LossCheck(engine.vocab, start.first_loss)
@@ -179,7 +181,7 @@ def train(
             on_step(after)
             return after
 
-        for rates in _plan(config, budget, start.step, clock, should_stop):
+        for rates in _plan(config, budget, start.step, clock, turns or Turns(), should_stop):
             pending.append(engine.step(take(stream, config.accumulation), rates))
             if len(pending) > in_flight:
                 position = settle()
@@ -198,16 +200,21 @@ class _Clock:
     def seconds(self) -> float:
         return time.perf_counter() - self._origin
 
+    def leave_out(self, seconds: float) -> None:
+        self._origin += seconds
+
 
 def _plan(
     config: TrainConfig,
     budget: Budget,
     step: int,
     clock: _Clock,
+    turns: Turns,
     should_stop: Callable[[], bool],
 ) -> Iterator[Rates]:
     """The rates of each step, as long as there is budget and nobody said stop."""
     while not budget.is_spent(step, seconds := clock.seconds()) and not should_stop():
+        clock.leave_out(turns.wait())
         yield rates_at(config, step, budget.progress(step, seconds))
         step += 1
 

@@ -31,6 +31,7 @@ from trainer.recording import Plan, Recorder
 from trainer.report import Report
 from trainer.schedule import Budget, SecondsBudget, budget_from_json
 from trainer.threads import share_cores
+from trainer.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Settings:
     resume: Path | None = None
     compile_model: bool | None = None
     heartbeat: int | None = None
+    turns: int | None = None
     trace: Path | None = None
     trace_steps: int = 3
     record: Plan | None = None
@@ -67,7 +69,7 @@ class Session:
             settings, saved = _resumed(settings, settings.resume)
         self.settings, self.config = settings, settings.config
         self.budget = settings.budget or SecondsBudget()
-        self.heartbeat = Heartbeat(settings.heartbeat)
+        self.heartbeat, self.turns = Heartbeat(settings.heartbeat), Turns(settings.turns)
         if settings.checkpoint is not None:
             _checkpoints().check_target(settings.checkpoint)
         if settings.trace is not None:
@@ -132,6 +134,7 @@ class Session:
             self.budget,
             self.position,
             heartbeat=self.heartbeat,
+            turns=self.turns,
             on_step=on_step,
             should_stop=lambda: interrupt.wanted,
         )

@@ -6,7 +6,10 @@ import hashlib
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-BESIDE = ("ab.py", "arm.py", "bench_intervals.py", "inside.py", "recordings.py", "stats.py")
+BESIDE = (
+    *("ab.py", "arm.py", "audit.py", "bench_intervals.py", "heartbeats.py", "inside.py"),
+    *("paired.py", "recordings.py", "stats.py", "turns.py"),
+)
 
 
 def harness_sha256() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lab.paired import speedup
 from lab.records import Compared, HotOp, Measured, Profiled
 from lab.report import style
 from lab.report.axes import Row, legend_below, name_rows, ratio_axis, whisker
@@ -231,7 +232,7 @@ def _draw_difference(ax: Axes, outcome: Compared, margin: float) -> None:
 
 
 def _draw_step_speedup(ax: Axes, outcome: Compared) -> None:
-    ratios = [p.incumbent.step_ms / p.candidate.step_ms for p in outcome.pairs]
+    ratios = [speedup(pair) for pair in outcome.pairs]
     ax.plot(ratios, range(len(ratios)), **_CANDIDATE)
     whisker(ax, len(ratios), Row("", outcome.speedup, style.CANDIDATE, bold=True))
     _pair_rows(ax, outcome, named=False)

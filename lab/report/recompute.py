@@ -37,14 +37,11 @@ def _bench(outcome: Measured) -> Iterator[str]:
 
 
 def _ab(outcome: Compared) -> Iterator[str]:
-    from lab.stats import difference_interval, ratio_interval
+    from lab.paired import speedup_interval
+    from lab.stats import difference_interval
 
-    incumbent = [pair.incumbent.step_ms for pair in outcome.pairs]
-    candidate = [pair.candidate.step_ms for pair in outcome.pairs]
     differences = [pair.candidate.val_bpb - pair.incumbent.val_bpb for pair in outcome.pairs]
-    yield from _compare(
-        "step speed-up", outcome.speedup, partial(ratio_interval, incumbent, candidate)
-    )
+    yield from _compare("step speed-up", outcome.speedup, partial(speedup_interval, outcome.pairs))
     yield from _compare("val_bpb", outcome.val_bpb, partial(difference_interval, differences))
 
 

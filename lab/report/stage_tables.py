@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from lab.paired import speedup
 from lab.records import (
     Benched,
     Broken,
@@ -242,7 +243,7 @@ def _pair_table(pairs: Sequence[Pair]) -> Markup:
             pair.order,
             f"{pair.incumbent.step_ms:,.2f}",
             f"{pair.candidate.step_ms:,.2f}",
-            f"{pair.incumbent.step_ms / pair.candidate.step_ms:.4f}x",
+            f"{speedup(pair):.4f}x",
             f"{pair.incumbent.val_bpb:.5f}",
             f"{pair.candidate.val_bpb:.5f}",
             f"{pair.candidate.val_bpb - pair.incumbent.val_bpb:+.5f}",

@@ -8,41 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import made_records as made
 import pytest
+import stand_in_trainer
 
-from lab import ab, arm, inside
+from lab import ab, arm, audit, inside
 from lab.errors import CommandError, MachineError
 from lab.records import Broken, Compared
 from trainer.recording import Plan, Wanted
-
-TRAINER = """
-import hashlib, json, os, sys, time
-words = [a for a in sys.argv[1:] if a not in ("--json", "--skip-eval")]
-args = dict(zip(words[::2], words[1::2]))
-fd, steps = int(args["--heartbeat"]), int(args["--steps"])
-source = ""
-if "--op" in args:
-    source = open(args["--op"].partition("=")[2]).read()
-step_s = float(source.partition("STEP_S=")[2].split()[0]) if "STEP_S=" in source else 0.05
-sha = hashlib.sha256(source.encode()).hexdigest() if source else "incumbent"
-def beat(text):
-    os.write(fd, (text + "\\n").encode())
-if "EXIT" in source:
-    sys.exit("no such luck")
-if "LATE" in source:
-    time.sleep(0.15 * steps)
-beat("ready")
-for k in range(1, steps + 1):
-    time.sleep(step_s)
-    if not ("SKIP" in source and k == 2):
-        beat("step %d" % k)
-beat("done")
-used = "other" if "WRONG" in source else sha
-ops = {"rmsnorm": {"sha256": used}, "relu_squared": {"sha256": "r"}}
-print(json.dumps({"ops": ops}))
-"""
 
 
 def clean_evaluation(folders: list[Path], *given: object) -> list[float]:
@@ -53,42 +28,43 @@ def clean_evaluation(folders: list[Path], *given: object) -> list[float]:
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """train.py replaced by the stand-in, the clean evaluation by a constant."""
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "train.py").write_text(TRAINER)
+    root = stand_in_trainer.install(tmp_path / "root")
     monkeypatch.setattr(arm, "ROOT", root)
     monkeypatch.setattr(ab, "evaluate", clean_evaluation)
-    monkeypatch.setattr(ab, "AUDIT_SLACK_S", 0.5)
     monkeypatch.setattr(ab, "inspect", lambda *given: [made.check("inside_step_3")])
     return root
 
 
-def compare(folder: Path, source: str, pairs: int = 2, steps: int = 4) -> Compared | Broken:
-    path = folder / "candidate_source.py"
-    path.write_text(source)
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    task = arm.Task("rmsnorm", "cpu", path, digest)
-    settings = arm.Settings("tour", "stdlib", steps, "100", folder / "promoted.toml")
-    return ab.compare(task, settings, pairs)
+def compare(folder: Path, source: str, pairs: int = 2, **settings: Any) -> Compared | Broken:
+    task = stand_in_trainer.task_of(folder, source)
+    return ab.compare(task, stand_in_trainer.settings(folder, **settings), pairs)
 
 
-def test_a_faster_candidate_is_seen_by_the_judges_clock(tmp_path: Path, stand_in: Path) -> None:
-    """Step time is what the promotion rests on."""
-    found = compare(tmp_path, "# STEP_S=0.005 ", pairs=3)
+@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize(("source", "least", "most"), [("0.1", 1.5, 3.0), ("0.4", 0.35, 0.7)])
+def test_a_candidate_twice_as_fast_or_slow_is_seen_by_the_judges_clock(
+    tmp_path: Path, stand_in: Path, source: str, least: float, most: float, turns: bool
+) -> None:
+    """Step time is what the promotion rests on. The incumbent's steps are of 0.2 s."""
+    found = compare(tmp_path, f"# STEP_S={source} ", pairs=3, turns=turns)
     assert isinstance(found, Compared)
-    assert found.speedup.point > 1.5
+    assert least < found.speedup.point < most
     assert [p.order for p in found.pairs] == ["AB", "BA", "AB"]
     assert len({p.seed for p in found.pairs}) == 3
     assert [check.case for check in found.inside] == ["inside_step_3"]
     assert found.val_bpb.point == pytest.approx(-0.0001, abs=2e-5)
+    for pair in found.pairs:
+        turns_taken = len(pair.incumbent.turn_ms)
+        assert turns_taken == len(pair.candidate.turn_ms)
+        assert turns_taken > 1 if turns else turns_taken == 1
+        for one in (pair.incumbent, pair.candidate):
+            assert sum(one.turn_ms) == pytest.approx(one.step_ms * one.steps)
 
 
 def test_pairs_of_an_earlier_look_are_kept(tmp_path: Path, stand_in: Path) -> None:
     """A second look must add pairs, not draw new ones until it likes them."""
-    path = tmp_path / "c.py"
-    path.write_text("# STEP_S=0.01 ")
-    task = arm.Task("rmsnorm", "cpu", path, hashlib.sha256(path.read_bytes()).hexdigest())
-    settings = arm.Settings("tour", "stdlib", 2, "100", tmp_path / "promoted.toml")
+    task = stand_in_trainer.task_of(tmp_path, "# STEP_S=0.01 ")
+    settings = stand_in_trainer.settings(tmp_path, steps=2)
     first = ab.compare(task, settings, 2)
     second = ab.compare(task, settings, 3, done=first.pairs)
     assert second.pairs[:2] == first.pairs
@@ -96,19 +72,32 @@ def test_pairs_of_an_earlier_look_are_kept(tmp_path: Path, stand_in: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("source", "reason", "says"),
+    ("source", "turns", "reason", "says"),
     [
-        ("# EXIT ", "arm_failed", "no such luck"),
-        ("# SKIP ", "arm_failed", "heartbeats"),
-        ("# WRONG ", "wrong_op", "rmsnorm ran other"),
-        ("# LATE STEP_S=0.001 ", "clock_mismatch", "of the whole process's time"),
+        ("# EXIT ", True, "arm_failed", "no such luck"),
+        ("# CRASH ", True, "arm_failed", "out of luck"),
+        ("# CRASH ", False, "arm_failed", "out of luck"),
+        ("# SKIP ", False, "arm_failed", "expected the heartbeat 'step 2'"),
+        ("# EARLY ", True, "arm_failed", "before its turn"),
+        ("# WRONG ", True, "wrong_op", "rmsnorm ran other"),
+        ("# AHEAD ", True, "clock_mismatch", "before its first step"),
+        ("# AHEAD ", False, "clock_mismatch", "before its first step"),
+        ("# LATER ", True, "clock_mismatch", "after its last step"),
+        ("# LATER ", False, "clock_mismatch", "after its last step"),
     ],
 )
 def test_what_breaks_a_comparison(
-    tmp_path: Path, stand_in: Path, source: str, reason: str, says: str
+    tmp_path: Path,
+    stand_in: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    turns: bool,
+    reason: str,
+    says: str,
 ) -> None:
-    """A candidate that crashes, hides steps, is not used, or works outside the counted time."""
-    found = compare(tmp_path, source, steps=8)
+    """A candidate that crashes, hides steps, is not used, or works outside of its turns."""
+    monkeypatch.setattr(audit, "WALL_S", 1.0)
+    found = compare(tmp_path, f"{source}STEP_S=0.01 ", steps=8, turns=turns)
     assert isinstance(found, Broken)
     assert found.reason == reason
     assert says in found.detail
@@ -132,7 +121,9 @@ def test_a_candidate_that_differs_inside_breaks_it_off(
 def test_no_command_line_tells_a_run_that_records(tmp_path: Path, stand_in: Path) -> None:
     """Every arm is handed a plan, and a plan is read before a candidate is loaded."""
     says = "print(sys.argv[1:], file=sys.stderr)\nprint(os.read(int(args['--record']), 999))\n"
-    (stand_in / "train.py").write_text(TRAINER.replace("source = ", says + "source = ", 1))
+    (stand_in / "train.py").write_text(
+        stand_in_trainer.SOURCE.replace("source = ", says + "source = ", 1)
+    )
     path = tmp_path / "c.py"
     path.write_text("# STEP_S=0.01 ")
     task = arm.Task("rmsnorm", "cpu", path, "")
@@ -148,6 +139,14 @@ def test_no_command_line_tells_a_run_that_records(tmp_path: Path, stand_in: Path
     assert lines[0] == lines[1]
 
 
+def test_a_candidate_that_takes_long_to_start_is_no_cheat(
+    tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling takes as long before a run of one step as before one of eight."""
+    monkeypatch.setattr(audit, "WALL_S", 1.0)
+    assert isinstance(compare(tmp_path, "# COMPILE STEP_S=0.01 ", pairs=2, steps=8), Compared)
+
+
 def test_a_broken_incumbent_is_not_the_candidates_fault(tmp_path: Path, stand_in: Path) -> None:
     """Otherwise an honest candidate is rejected for a full disk."""
     (stand_in / "train.py").write_text("raise SystemExit('disk full')")
@@ -157,9 +156,8 @@ def test_a_broken_incumbent_is_not_the_candidates_fault(tmp_path: Path, stand_in
 
 def test_the_incumbent_against_itself_is_refused(tmp_path: Path, stand_in: Path) -> None:
     """A promoted candidate tried again would be compared with itself and called no gain."""
-    (stand_in / "train.py").write_text(TRAINER.replace('else "incumbent"', "else INCUMBENT"))
     source = "# STEP_S=0.01 "
-    text = (stand_in / "train.py").read_text()
+    text = stand_in_trainer.SOURCE.replace('else "incumbent"', "else INCUMBENT")
     digest = hashlib.sha256(source.encode()).hexdigest()
     (stand_in / "train.py").write_text(f"INCUMBENT = {digest!r}\n{text}")
     with pytest.raises(CommandError, match="is the incumbent"):

@@ -133,6 +133,8 @@ def test_importing_train_starts_nothing_and_loads_no_torch() -> None:
         (["--op=rmsnorm"], 2, "no '='"),
         (["--op=rmsnorm=nowhere.py"], 2, "there is no file nowhere.py"),
         (["--heartbeat=987"], 2, "no open file descriptor"),
+        (["--heartbeat=1", "--turns=987"], 2, "no open file descriptor"),
+        (["--turns=0"], 2, "--turns needs --heartbeat"),
         (["--resume=nowhere"], 3, "no checkpoint at nowhere"),
         (["--resume=nowhere", "--depth=2"], 2, "--depth cannot change them"),
         (["--checkpoint=x", "--no-checkpoint"], 2, "exclude each other"),

@@ -1,0 +1,80 @@
+"""What the judge reads of a process tree: how much CPU time it used, whether it stands still.
+
+The kernel's own counts, asked from outside; nothing that a process could write. On Linux the CPU
+time is exact to the nanosecond and can be compared for equality: a stopped process uses none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from lab.harness.running import descendants
+
+STANDING = frozenset("TtZX")
+"""States of a thread that uses no CPU time: stopped, traced, zombie, dead (proc_pid_stat(5))."""
+
+
+def cpu_s(pid: int) -> dict[int, float]:
+    """CPU seconds of every process below `pid`, by process id, with those of its own children that
+    have ended. A child whose end nobody waited for (SIGCHLD ignored) takes its time with it."""
+    return {below: _cpu_s(below) for below in descendants(pid)}
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of every process below `pid`; what they share counts for each."""
+    total = 0
+    for below in descendants(pid):
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(below).memory_info().rss
+    return total
+
+
+def stands_still(pid: int) -> bool:
+    """Whether every process below `pid` is stopped, and none was started meanwhile."""
+    seen = list(descendants(pid))
+    # Looked at again: one that was forked before its parent stopped is in the second list.
+    return all(map(_is_stopped, seen)) and list(descendants(pid)) == seen
+
+
+def _cpu_s(pid: int) -> float:
+    with contextlib.suppress(psutil.Error, OSError):
+        if sys.platform == "linux":
+            return time.clock_gettime(_clock_of(pid)) + _waited_for_s(pid)
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+    return 0.0
+
+
+def _clock_of(pid: int) -> int:
+    """The clock of a process's CPU time, as clock_getcpuclockid(3) makes it."""
+    return (~pid << 3) | 2
+
+
+def _waited_for_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.children_user + times.children_system
+
+
+def _is_stopped(pid: int) -> bool:
+    if sys.platform != "linux":
+        try:
+            return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+    try:
+        return all(_state(task) in STANDING for task in Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _state(task: Path) -> str:
+    """The letter after the name, which is in brackets and may hold any character."""
+    try:
+        return (task / "stat").read_bytes().rpartition(b")")[2].split()[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
