@@ -13,9 +13,9 @@ import psutil
 import pytest
 import stand_in_trainer
 
-from lab import arm
+from lab import arm, isolation
 from lab.arm import ArmFailed
-from lab.harness import sandbox, tree
+from lab.harness import tree
 from lab.harness.running import descendants
 
 
@@ -135,7 +135,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import stand_in_trainer
-from lab import arm
+from lab import arm, isolation
 from lab.harness.running import descendants
 folder = Path({folder!r})
 arm.ROOT = folder / "root"
@@ -149,11 +149,11 @@ with stand_in_trainer.start(folder, "# DAEMON ") as candidate:
 
 
 @pytest.mark.parametrize(
-    ("number", "isolation"),
-    [(signal.SIGKILL, ""), (signal.SIGKILL, "process"), (signal.SIGINT, "")],
+    ("number", "kind"),
+    [(signal.SIGKILL, ""), (signal.SIGKILL, isolation.NONE), (signal.SIGINT, "")],
 )
 def test_a_stopped_arm_dies_with_its_judge(
-    tmp_path: Path, checkout: Path, number: signal.Signals, isolation: str
+    tmp_path: Path, checkout: Path, number: signal.Signals, kind: str
 ) -> None:
     """A stopped process handles no signal but this one; forgotten, it would hold its memory."""
     script = JUDGE.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
@@ -162,7 +162,7 @@ def test_a_stopped_arm_dies_with_its_judge(
         cwd=checkout,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(checkout), sandbox.FORCE: isolation},
+        env={**os.environ, "PYTHONPATH": str(checkout), isolation.FORCE: kind},
         text=True,
     ) as judge:
         try:

@@ -160,7 +160,7 @@ def test_a_run_that_fails_blames_the_machine_and_names_the_way_round(
     """No candidate ran in it."""
 
     def fails() -> None:
-        raise ArmFailed("exit code 3: out of memory")
+        raise ArmFailed("exit code 3: out of memory", candidate=False)
 
     trainer.while_running = fails
     with pytest.raises(MachineError, match="out of memory") as failure:
