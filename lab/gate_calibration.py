@@ -8,7 +8,7 @@ the raw samples in the `calibrated` record.
 
 from __future__ import annotations
 
-from lab import bench_intervals, stats
+from lab import bench_intervals, paired, stats
 from lab.evidence import Evidence
 from lab.policy import Finding, Policy, shown
 from lab.records import Calibrated, Compared, Handicap, Interval, Measured
@@ -80,10 +80,7 @@ def found_in_training(handicap: Handicap) -> str:
     if number is None or not isinstance(outcome, Compared):
         return "nothing"
     counted = outcome.pairs[: stats.LOOKS[number]]
-    ratios = stats.log_ratios(
-        [p.incumbent.step_ms for p in counted], [p.candidate.step_ms for p in counted]
-    )
-    return stats.look(ratios.tolist(), number).decision
+    return stats.look(paired.log_speedups(counted), number).decision
 
 
 def summary(record: Calibrated) -> str:
