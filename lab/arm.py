@@ -55,7 +55,7 @@ class Settings:
     config: tuple[str, ...] = ()
     """Further flags of train.py, for instance ("--depth", "4")."""
     turns: bool | None = None
-    """Whether the arms of a pair take turns; None: where that is possible (`lab.turns`)."""
+    """Whether the arms of a pair take turns (`lab.turns`); None: no."""
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ def bench(lab: Lab, workspace: str, as_json: bool) -> None:
 @click.option("--steps", default=40, show_default=True, help="Optimizer steps of every run.")
 @click.option("--eval-tokens", default="cheap", show_default=True, help="A rung or a number.")
 @click.option("--fresh", is_flag=True, help="A new A/B on new seeds: confirms the one before.")
-@click.option("--turns/--no-turns", default=None, help="Both runs at once, taking turns. [auto]")
+@click.option("--turns/--no-turns", default=None, help="Both runs at once, taking turns. [no]")
 def ab(
     lab: Lab,
     workspace: str,
