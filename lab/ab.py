@@ -145,7 +145,7 @@ def _runs(
         folder = place.with_name(f"{place.name}-{which}")
         return RunningArm(task, settings, folder, seed, steps, candidate=which == "B")
 
-    # Not by default yet: see docs/ab.md, an A/A with turns favoured one arm by 4% on a busy machine.
+    # Not by default yet: on a busy machine an A/A with turns favoured one arm (docs/ab.md).
     turns = bool(settings.turns)
     try:
         return train_pair(start, order, steps, turns)
