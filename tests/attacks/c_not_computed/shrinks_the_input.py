@@ -2,7 +2,7 @@
 
 Target: relu_squared
 Stage: verify
-Expected: shape or raised
+Expected: input_changed or shape or raised
 Notes: C31
 """
 

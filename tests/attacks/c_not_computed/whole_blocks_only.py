@@ -2,7 +2,7 @@
 
 Target: softcap_cross_entropy
 Stage: verify
-Expected: numeric
+Expected: numeric or gradient
 Notes: C12
 """
 
