@@ -173,8 +173,8 @@ class CaseChecks:
     ) -> None:
         contents = self._contents(one, random)
         given = self._given(contents, random)
-        theirs = pool.submit(forms.exchange, incumbent, given, one.differentiate)
-        ours = pool.submit(forms.exchange, candidate, given, one.differentiate)
+        theirs = pool.submit(_exchange, incumbent, given, one)
+        ours = pool.submit(_exchange, candidate, given, one)
         expected = [oracle.evaluate(self.folder, content) for content in contents]
         wait([ours, theirs])
         answers = ours.result()
@@ -192,14 +192,15 @@ class CaseChecks:
         forms.check_inputs(candidate, answers, self.layout, given)
         appeal = Appeal(self.folder, self.layout, incumbent, one.differentiate)
         self._check_values(contents, outputs, appeal)
+        shuffled = given[1] if len(contents) == 1 else None
+        self._check_shuffled(shuffled, answers, honest, outputs, appeal)
         gradients: list[Answered] = []
         if one.differentiate:
             forms.check_gradients(answers, self.layout, self.engine)
             gradients = self._answered(answers, honest, expected, gradients=True)
             _check_finite(gradients)
             self._check_values(contents, gradients, appeal)
-        if len(contents) == 1:
-            self._check_shuffled(given[1], answers, honest, [*outputs, *gradients], appeal)
+            self._check_shuffled(shuffled, answers, honest, gradients, appeal)
         for slot, content in enumerate(contents):
             within = {tensor.name: tensor.within[slot] for tensor in (*outputs, *gradients)}
             self._probes.strike(content, within)
@@ -260,14 +261,16 @@ class CaseChecks:
 
     def _check_shuffled(
         self,
-        given: torch.Tensor,
+        given: torch.Tensor | None,
         answers: Answers,
         honest: Answers,
         tensors: Sequence[Answered],
         appeal: Appeal,
     ) -> None:
-        """The second call of a heavy round. Whoever disagrees with the incumbent is heard by the
-        oracle, which has the last word."""
+        """The second call of a heavy round, where `given` is not None. Whoever disagrees with the
+        incumbent is heard by the oracle, which has the last word."""
+        if given is None:
+            return
         spans = (*self.layout.outputs, *self.layout.gradients)
         for one in tensors:
             found, theirs = (a.tensors(spans[one.index])[1] for a in (answers, honest))
@@ -299,6 +302,14 @@ class CaseChecks:
             incumbent_rms=within.incumbent_rms,
         )
         self._worst[name] = (distance.excess, check)
+
+
+def _exchange(session: Session, given: torch.Tensor, one: Round) -> Answers:
+    """Of a round with gradients. Where content is as the target draws it, in the order of training:
+    who keeps something for the backward where the next call finds it too is wrong there alone."""
+    if one.differentiate and one.family == "drawn":
+        return forms.exchange_as_in_training(session, given)
+    return forms.exchange(session, given, one.differentiate)
 
 
 def wrong(one: Answered, away: Distance) -> Fault:

@@ -29,6 +29,9 @@ class Answers:
     timed: Timed
     fetch_ns: int
     """All that the exchange took besides the timed block: bringing inputs, handing over results."""
+    touched: tuple[int, int] | None = None
+    """The slot and the first byte of what was given that was another between forward and
+    backward."""
 
     def tensors(self, span: Span) -> list[torch.Tensor]:
         """One result of every call."""
@@ -44,6 +47,20 @@ def exchange(session: Session, given: torch.Tensor, differentiate: bool) -> Answ
     calls = session.fetch(slots)
     fetch_ns = timed.load_ns + time.perf_counter_ns() - start
     return Answers(calls, session.read_results(slots), timed, fetch_ns)
+
+
+def exchange_as_in_training(session: Session, given: torch.Tensor) -> Answers:
+    """As `exchange` with gradients, but all calls come before the first backward.
+
+    In between others read the inputs, so the judge looks at them then.
+    """
+    slots = len(given)
+    session.write(given)
+    session.run_forward(slots)
+    touched = _first_difference(given, session.read_given(slots))
+    timed = session.run_backward(slots)
+    calls = session.fetch(slots)
+    return Answers(calls, session.read_results(slots), timed, 0, touched)
 
 
 def check_outputs(answers: Answers, layout: Layout, engine: str) -> None:
@@ -77,20 +94,15 @@ def check_gradients(answers: Answers, layout: Layout, engine: str) -> None:
 def check_inputs(session: Session, answers: Answers, layout: Layout, given: torch.Tensor) -> None:
     """Reason input_changed, if any given byte differs afterwards, gaps and guards included, or if
     an argument has another shape, other strides or other storage than it was given with."""
-    import numpy as np
-
     for call in answers.calls:
         for name, moved in zip(layout.given_names, call.moved, strict=False):
             if moved:
                 raise Fault("input_changed", words.input_moved(name))
-    after = session.read_given(len(given))
-    # In words of 8 bytes: 8 times fewer comparisons. All sizes are multiples of 256.
-    if np.array_equal(given.numpy().view(np.int64), after.numpy().view(np.int64)):
-        return
-    changed = given != after
-    slot = int(changed.any(1).int().argmax())
-    offset = int(changed[slot].int().argmax())
-    raise Fault("input_changed", words.input_changed(*_locate(layout, offset)))
+    changed = _first_difference(given, session.read_given(len(given)))
+    if changed is not None:
+        raise Fault("input_changed", words.input_changed(*_locate(layout, changed[1])))
+    if answers.touched is not None:
+        raise Fault("input_changed", words.input_touched(*_locate(layout, answers.touched[1])))
 
 
 def _check_tensor(name: str, span: Span, output: Returned, engine: str) -> None:
@@ -105,6 +117,18 @@ def _check_tensor(name: str, span: Span, output: Returned, engine: str) -> None:
     for reason, got, expected in compared:
         if got != expected:
             raise Fault(reason, f"{name} has {reason} {got}, must be {expected}")
+
+
+def _first_difference(given: torch.Tensor, after: torch.Tensor) -> tuple[int, int] | None:
+    """Slot and byte where two copies of the given bytes differ first."""
+    import numpy as np
+
+    # In words of 8 bytes: 8 times fewer comparisons. All sizes are multiples of 256.
+    if np.array_equal(given.numpy().view(np.int64), after.numpy().view(np.int64)):
+        return None
+    changed = given != after
+    slot = int(changed.any(1).int().argmax())
+    return slot, int(changed[slot].int().argmax())
 
 
 def _locate(layout: Layout, offset: int) -> tuple[str, int]:

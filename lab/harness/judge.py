@@ -201,10 +201,27 @@ class Session:
 
     def run(self, slots: int, differentiate: bool) -> Timed:
         """One call per slot. The judge's clock runs from the question to the answer."""
+        return self._run(slots, differentiate, "both")
+
+    def run_forward(self, slots: int) -> Timed:
+        """One call per slot, without the gradients that `run_backward` asks for next.
+
+        The worker is not at work in between.
+        """
+        timed = self._run(slots, True, "forward")
+        self._freeze()
+        return timed
+
+    def run_backward(self, slots: int) -> Timed:
+        """The gradients of the calls of `run_forward`, the last call's first."""
+        return self._run(slots, True, "backward")
+
+    def _run(self, slots: int, differentiate: bool, passes: protocol.Passes) -> Timed:
         before = time.perf_counter_ns()
         self._ask(protocol.Load(slots=slots), protocol.Done)
         start = time.perf_counter_ns()
-        ran = self._ask(protocol.Run(slots=slots, differentiate=differentiate), protocol.Ran)
+        question = protocol.Run(slots=slots, differentiate=differentiate, passes=passes)
+        ran = self._ask(question, protocol.Ran)
         took_ns = time.perf_counter_ns() - start
         return Timed(took_ns, ran.host_ns, ran.device_ns, start - before)
 

@@ -106,11 +106,19 @@ class Load(Message, frozen=True, kw_only=True):
     slots: int
 
 
+Passes = Literal["both", "forward", "backward"]
+
+
 class Run(Message, frozen=True, kw_only=True):
-    """Call the function once per slot, in order, with its gradients if so. -> Ran"""
+    """Call the function once per slot, in order, with its gradients if so. -> Ran
+
+    `both`: each call's gradients right after it. `forward`, then `backward`: as in training, where
+    all forwards come before the first backward, and the last call's gradients come first.
+    """
 
     slots: int
     differentiate: bool
+    passes: Passes = "both"
 
 
 class Fetch(Message, frozen=True, kw_only=True):

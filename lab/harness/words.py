@@ -61,6 +61,15 @@ def input_changed(name: str, offset: int) -> str:
     )
 
 
+def input_touched(name: str, offset: int) -> str:
+    """An input was written to and put back."""
+    return (
+        f"{name} differs between the forward and the backward (from byte {offset} after its first "
+        "element), when training still reads it, and is as before in the end. An input is no "
+        "memory to borrow."
+    )
+
+
 def input_moved(name: str) -> str:
     """An input's shape, strides or storage were changed."""
     return (

@@ -221,19 +221,24 @@ class Worker:
             self.synchronize()
         return {}
 
-    def run(self, slots: int, differentiate: bool) -> dict[str, Any]:
+    def run(self, slots: int, differentiate: bool, passes: str) -> dict[str, Any]:
         """The calls, and nothing else between the two clock readings."""
         torch, events = self.torch, []
-        self.results.clear()
+        if passes != "backward":
+            self.results.clear()
         if self.device.type == "cuda":
             events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
         try:
+            self.ask_for_gradients(slots, differentiate)
             with torch.set_grad_enabled(differentiate):
                 start = time.perf_counter_ns()
                 if events:
                     events[0].record()
-                for slot in self.slots[:slots]:
-                    self.results.append(self.call(slot, differentiate))
+                if passes == "backward":
+                    self.backwards()
+                else:
+                    for slot in self.slots[:slots]:
+                        self.results.append(self.call(slot, differentiate and passes == "both"))
                 if events:
                     events[1].record()
                 self.synchronize()
@@ -266,6 +271,7 @@ class Worker:
         # Looked at first: the mode itself may load them.
         opaque = [name for name in OPAQUE if name in sys.modules and name not in self.loaded]
         try:
+            self.ask_for_gradients(1, differentiate)
             with torch.set_grad_enabled(differentiate), recorder(torch) as operators:
                 self.call(self.slots[0], differentiate)
         except Exception as error:
@@ -278,17 +284,32 @@ class Worker:
         """One call, and its gradients by autograd, as training does it."""
         assert self.function is not None
         result = self.function(*slot.arguments, *self.layout["scalars"])
-        if not differentiate:
-            return result, ()
+        return result, self.gradients(slot, result) if differentiate else ()
+
+    def backwards(self) -> None:
+        """The gradients of all calls, the last call's first."""
+        for index in reversed(range(len(self.results))):
+            result, _ = self.results[index]
+            self.results[index] = (result, self.gradients(self.slots[index], result))
+
+    def gradients(self, slot: Slot, result: Any) -> tuple[Any, ...]:
+        """Of one call's inputs, from what it returned."""
         outputs = tuple(result) if type(result) in (tuple, list) else (result,)
         try:
-            return result, self.backward(
+            found: tuple[Any, ...] = self.backward(
                 outputs, slot.incoming, False, False, slot.leaves, True, accumulate_grad=False
             )
+            return found
         except Exception:
             if self.differentiable(outputs, slot):
                 raise
-            return result, (None,) * len(slot.leaves)  # the judge sees from the outputs why
+            return (None,) * len(slot.leaves)  # the judge sees from the outputs why
+
+    def ask_for_gradients(self, slots: int, differentiate: bool) -> None:
+        """Whether inputs require gradients. In evaluation none does, as no weight is trained."""
+        for slot in self.slots[:slots]:
+            for leaf in slot.leaves:
+                leaf.requires_grad_(differentiate)
 
     def differentiable(self, outputs: Any, slot: Slot) -> bool:
         """Whether the outputs are such that autograd had no reason to complain about them."""

@@ -52,6 +52,27 @@ def function(forward: str = NORM, backward: str = GRADIENT) -> str:
     return FUNCTION.replace("FORWARD", forward).replace("BACKWARD", backward)
 
 
+BORROWED = """
+import torch
+class Op(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, eps):
+        scale = (x.square().mean(-1, keepdim=True) + eps).rsqrt()
+        y = x * scale
+        ctx.kept = x.data, x.data.clone(), scale
+        x.data.copy_(y)
+        return y
+    @staticmethod
+    def backward(ctx, g):
+        borrowed, before, scale = ctx.kept
+        y = borrowed.clone()
+        borrowed.copy_(before)
+        return GRADIENT, None
+def toynorm(x, eps):
+    return Op.apply(x, eps) if torch.is_grad_enabled() else FORWARD
+""".replace("GRADIENT", GRADIENT).replace("FORWARD", NORM)
+
+
 def body(text: str) -> str:
     return f"import torch\ndef toynorm(x, eps):\n    y = {NORM}\n    {text}\n"
 
@@ -147,6 +168,23 @@ WRONG = {
         "storage",
     ),
     "an input made smaller": (body("x.data = x.data[:1]; return y"), "input_changed", "shape"),
+    "an input borrowed until the backward": (
+        BORROWED,
+        "input_changed",
+        "between the forward and the backward",
+    ),
+    "one workspace for what all calls save": (
+        function()
+        .replace("ctx.save_for_backward(x)", "Op.saved = x.clone()")
+        .replace("x, = ctx.saved_tensors", "x = Op.saved"),
+        "gradient",
+        "dx",
+    ),
+    "a wrong path for what requires no gradient": (
+        body("return y if x.requires_grad else y * 1.01"),
+        "numeric",
+        "y",
+    ),
     "a view of the input": ("def toynorm(x, eps):\n    return x[:]", "numeric", "y"),
     "a raise": (body("raise ValueError('no such luck')"), "raised", "no such luck"),
     "a raise in backward": (function(backward="g.no_such_method()"), "raised", "no_such_method"),
