@@ -29,8 +29,10 @@ from lab.places import places
 from lab.records import (
     Arm,
     Benched,
+    Calibrated,
     CaseTiming,
     Compared,
+    Handicap,
     Interval,
     Measured,
     Pair,
@@ -161,13 +163,22 @@ def _set(folder: Path, target: str, engine: str) -> Scene:
     against: dict[str, Any] = {"isolation": "namespaces", "incumbent_sha256": incumbent}
     cases = [case.name for case in context.cases_of(workspace.seal) if case.purpose == "train"]
     checks = tuple(map(_check, cases))
-    lab.ledger.append(
-        Verified(**about, tier="device", isolation="namespaces", outcome=Passed(checks=checks))
-    )
+    passed = Passed(checks=checks, recording="0" * 64)
+    lab.ledger.append(Verified(**about, tier="device", isolation="namespaces", outcome=passed))
     timed = Measured(cases=tuple(map(_timing, cases)), speedup=UNREAD, control=UNREAD)
     lab.ledger.append(Benched(**about, **against, tier="device", outcome=timed))
     outcome = _compared(target, incumbent, stored.sha256)
     lab.ledger.append(Tried(**about, **against, outcome=outcome))
+    kept = ("machine", "engine", "target", "harness_sha256")
+    lab.ledger.append(
+        Calibrated(
+            **{name: about[name] for name in kept},
+            preset=workspace.seal.preset,
+            isolation="namespaces",
+            benches=tuple(_slowed(by) for by in (0.0, 0.05, 0.1)),
+            runs=(),
+        )
+    )
     return Scene(lab, workspace, lab.ledger.head())
 
 
@@ -185,13 +196,19 @@ def _check(case: str) -> TensorCheck:
     )
 
 
-def _timing(case: str) -> CaseTiming:
+def _slowed(by: float) -> Handicap:
+    """A copy of the incumbent that takes so much longer, and was found to."""
+    case = _timing("train", candidate_ms=2.0 * (1 + by))
+    return Handicap(slowed_by=by, outcome=Measured(cases=(case,), speedup=UNREAD, control=UNREAD))
+
+
+def _timing(case: str, candidate_ms: float = 1.5) -> CaseTiming:
     return CaseTiming(
         case=case,
         dtype="float32",
         calls_per_block=10,
         incumbent_ms=tuple(2.0 * w for w in WIGGLE),
-        candidate_ms=tuple(1.5 * w for w in reversed(WIGGLE)),
+        candidate_ms=tuple(candidate_ms * w for w in reversed(WIGGLE)),
         control_ms=tuple(2.0 * w for w in WIGGLE[3:] + WIGGLE[:3]),
         floor_ms=0.0,
         speedup=UNREAD,
