@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lab import render
+from lab.cli_checks import checks
 from lab.cli_ledger import ledger
 from lab.commandline import PATH, Commands, command, leave
 from lab.errors import CommandError
@@ -77,30 +78,8 @@ def tour(lab: Lab, fresh: bool, promote: bool, as_json: bool) -> None:
     render.show(ended, as_json)
 
 
-@command(cli)
-def doctor(lab: Lab, as_json: bool) -> None:
-    """What this machine can do, and how to get what is missing."""
-    from lab.doctor import examine
-
-    health = examine(lab)
-    render.show(health, as_json)
-    leave(0 if health.works else 3)
-
-
-@command(cli, name="self-test")
-@click.option("--only", help="One category: its letter, its name, 'own' or 'honest'.")
-@click.option("--quick", is_flag=True, help="Nothing that is timed, no cheats of the targets.")
-@click.option("--output", type=PATH, help="Also write the scorecard here, as .md or .json.")
-def self_test(lab: Lab, only: str | None, quick: bool, output: Path | None, as_json: bool) -> None:
-    """Is the harness fooled, and is it fair? A scorecard."""
-    from lab.selftest.run import run
-
-    with render.progress() as progress:
-        scorecard = run(lab.engine, only, quick, progress)
-    if output:
-        output.write_bytes(scorecard.file(output.suffix))
-    render.show(scorecard, as_json)
-    leave(0 if scorecard.works else 1)
+for _check in checks.commands.values():
+    cli.add_command(_check)
 
 
 @command(cli)
@@ -299,32 +278,6 @@ def demote(lab: Lab, target: str, why: str, as_json: bool) -> None:
     from lab.promote import demote as take_back
 
     render.show(take_back(lab, target, why), as_json)
-
-
-@command(cli, name="calibrate-noise")
-@click.option("--target", default="rmsnorm", show_default=True, help="Whose incumbent is copied.")
-@click.option("--preset", help="Whose shapes, and what to train. [default: by engine]")
-@click.option("--data", default="stdlib", show_default=True, help="Which data set.")
-@click.option("--quick", is_flag=True, help="Only what the gate asks for: a few minutes.")
-def calibrate_noise(
-    lab: Lab, target: str, preset: str | None, data: str, quick: bool, as_json: bool
-) -> None:
-    """What the lab sees here of slow-downs that are known."""
-    from lab.calibrate import Plan, calibrate
-    from lab.gate_calibration import trouble
-
-    plan = Plan.quick() if quick else Plan.full()
-    with render.progress() as progress:
-        record = calibrate(
-            *(lab, plan),
-            target=target,
-            preset=preset,
-            data=data,
-            progress=progress,
-            say=render.note,
-        )
-    render.show(record, as_json)
-    leave(3 if trouble(record) else 0)
 
 
 @command(cli)
