@@ -28,13 +28,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from lab.harness import sandbox, tree
+from lab.harness.tree import STAND_STILL_S
 from lab.heartbeats import Heartbeats
 from lab.places import ROOT
 from trainer.files import cache_folder
 from trainer.recording import Plan
 
-STAND_STILL_S = 5.0
-"""A tree that has been told to stop must have done so within this; 0.5 ms is usual."""
 WATCH_EVERY_S = 0.01
 """At the end of a run its CPU time is read so often; what it uses after the last look is lost."""
 
@@ -211,13 +210,9 @@ class Arm:
 
     def pause(self) -> None:
         """Stops every process and thread of it, and sees to it that they have stopped."""
-        end = time.perf_counter() + STAND_STILL_S
         self._stopped = time.perf_counter()
-        self._process.freeze()
-        while not tree.stands_still(self._process.pid):
-            if time.perf_counter() > end:
-                raise self._failure(f"it went on for {STAND_STILL_S:.0f} s after it was stopped")
-            self._process.freeze()
+        if not tree.stop(self._process):
+            raise self._failure(f"it went on for {STAND_STILL_S:.0f} s after it was stopped")
         self._between_cpu_s += self._cpu_since()
 
     def finish(self) -> Run:

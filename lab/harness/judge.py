@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lab.errors import CommandError, MachineError
-from lab.harness import protocol, sandbox
+from lab.harness import protocol, sandbox, tree
 from lab.harness.running import Limits, descendants
 from lab.places import ROOT, default_results
 from lab.records import FailureReason
@@ -45,6 +45,8 @@ LONGEST_READ = 2**20
 LONGEST_POISON = 2**18
 """Small enough to stay in a cache while it is written again and again."""
 SCRATCH_NAME = "candidate.py"
+AWAKE_S = 0.001
+"""CPU time that a tree may use while it is stopped. An honest one uses none."""
 CPU_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(NEVER_TRIM),
@@ -112,6 +114,8 @@ class Session:
         self.arena_bytes = arena_bytes
         """How much shared memory there is for slots."""
         self._slots = self._results = self._end = 0
+        self._cpu_s: dict[int, float] | None = None
+        """Of its processes when they had stopped; None while it may work."""
         self._prepared = False
         self._scratch = tempfile.TemporaryDirectory(
             prefix="kernel-lab-worker-", ignore_cleanup_errors=True
@@ -301,6 +305,7 @@ class Session:
             with self._in_use:
                 if self._channel is None:
                     raise Fault("exit", "the worker was closed")
+                self._check_still()
                 process.thaw()
                 self._channel.send(question)
                 answer = self._channel.receive(patience, lambda: process.poll() is None)
@@ -329,7 +334,25 @@ class Session:
         """Stops the worker's whole tree until the next question: it can neither work ahead on
         inputs that are being written nor disturb the timing of another worker."""
         assert self._process is not None
-        self._process.freeze()
+        if not tree.stop(self._process):
+            raise Fault("protocol", "went on after it was stopped")
+        self._cpu_s = tree.cpu_s(self._process.pid)
+
+    def _check_still(self) -> None:
+        """Whether it has stood still since then. A timer of the kernel can wake a stopped process:
+        it sends SIGCONT."""
+        assert self._process is not None
+        before, self._cpu_s = self._cpu_s, None
+        if before is None:
+            return
+        awake_s = tree.cpu_since_s(self._process.pid, before)
+        if awake_s > AWAKE_S:
+            self._process.kill()
+            raise self._limit() or Fault(
+                "protocol",
+                f"worked for {1e3 * awake_s:.0f} ms while it was stopped; between questions "
+                "nothing may run",
+            )
 
     def _ended(self) -> Fault:
         """Why the worker hung up."""

@@ -7,14 +7,18 @@ time is exact to the nanosecond and can be compared for equality: a stopped proc
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from lab.harness.running import descendants
+from lab.harness.running import Sandboxed, descendants
 
+STAND_STILL_S = 5.0
+"""A tree that has been told to stop must have done so within this; 0.5 ms is usual."""
 STANDING = frozenset("TtZX")
 """States of a thread that uses no CPU time: stopped, traced, zombie, dead (proc_pid_stat(5))."""
 
@@ -23,6 +27,28 @@ def cpu_s(pid: int) -> dict[int, float]:
     """CPU seconds of every process below `pid`, by process id, with those of its own children that
     have ended. A child whose end nobody waited for (SIGCHLD ignored) takes its time with it."""
     return {below: _cpu_s(below) for below in descendants(pid)}
+
+
+def cpu_since_s(pid: int, before: Mapping[int, float]) -> float:
+    """CPU seconds since `before`, process by process, so that none can make up for another.
+
+    Infinite if one has gone: nobody knows what it used. None goes while its parent is stopped.
+    """
+    now = cpu_s(pid)
+    if now and before.keys() - now.keys():
+        return math.inf
+    return sum(max(0.0, used - before.get(below, 0.0)) for below, used in now.items())
+
+
+def stop(process: Sandboxed) -> bool:
+    """Stops its whole tree and waits until it stands still; False if it went on for too long."""
+    end = time.perf_counter() + STAND_STILL_S
+    process.freeze()
+    while not stands_still(process.pid):
+        if time.perf_counter() > end:
+            return False
+        process.freeze()
+    return True
 
 
 def resident_bytes(pid: int) -> int:

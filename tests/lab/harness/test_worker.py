@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def toynorm(x, eps):
             pass
     return x
 """
+WAKES_ITSELF = """
+import ctypes, signal, threading
+signal.signal(signal.SIGCONT, lambda *given: None)
+libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+libc.timer_create(1, (ctypes.c_int * 16)(0, 0, signal.SIGCONT, 0), ctypes.byref(timer))
+libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 20_000_000, 0, 20_000_000), None)
+def work():
+    while True:
+        pass
+threading.Thread(target=work, daemon=True).start()
+def toynorm(x, eps):
+    return x
+"""
 FRAME = "import struct, json\ndef frame(said):\n    body = json.dumps(said).encode()\n"
 FRAME += "    return struct.pack('>4sI', b'KLAB', len(body)) + body\n"
 
@@ -116,6 +130,21 @@ def test_a_hostile_candidate_fails_with_its_reason(
         submit(source)
     assert caught.value.reason == reason, caught.value.detail
     assert words in caught.value.detail
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timers that send signals are Linux's")
+def test_a_candidate_that_has_itself_woken_is_found_out(toy: TargetFolder, tmp_path: Path) -> None:
+    """Else it works ahead, or disturbs the others while they are timed: SIGCONT ends a stop."""
+    path = tmp_path / "submitted.py"
+    path.write_text(WAKES_ITSELF)
+    layout = Layout.of(toy.target, toy.target.odd_cases[0], "float32")
+    with Session(path, toy.id, "cpu", layout.slot_bytes, PATIENCE) as session:
+        session.prepare()
+        time.sleep(0.2)
+        with pytest.raises(Fault) as caught:
+            session.arrange(layout, 1)
+    assert caught.value.reason == "protocol", caught.value.detail
+    assert "stopped" in caught.value.detail
 
 
 def test_a_candidate_that_never_returns_is_timed_out(submit: Submit) -> None:
