@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab import audit
+from lab import audit, checkpoints
 from lab.arm import Arm as RunningArm
-from lab.arm import ArmFailed, Run, Settings, Task
+from lab.arm import ArmFailed, Run, Settings, Task, run_folder
 from lab.errors import CommandError, MachineError
 from lab.inside import BehavesDifferently, inspect
 from lab.places import ROOT
@@ -94,7 +94,9 @@ def compare(
         except _Stopped as failure:
             stopped = failure
         progress(label, total - 1, total)
-        finished = (*done, *_evaluated(trained, task.engine, settings))
+        whole, forged = _with_own_checkpoints(trained)
+        stopped = stopped or forged
+        finished = (*done, *_evaluated(whole, task.engine, settings))
     progress(label, total, total)
     if stopped:
         return Broken(reason=stopped.reason, detail=stopped.detail, pairs=finished)
@@ -133,16 +135,16 @@ def _inspected(task: Task, settings: Settings, scratch: Path) -> Sequence[Tensor
 def _pair(task: Task, settings: Settings, index: int, scratch: Path) -> _Trained:
     seed = secrets.randbelow(2**31)
     order: Order = "AB" if index % 2 == 0 else "BA"
-    runs = _runs(task, settings, seed, order, settings.steps, scratch / f"pair{index}")
+    runs = _runs(task, settings, seed, order, settings.steps, scratch)
     _check_ops(task, runs["A"], runs["B"])
     return _Trained(seed, order, runs["A"], runs["B"])
 
 
 def _runs(
-    task: Task, settings: Settings, seed: int, order: Order, steps: int, place: Path
+    task: Task, settings: Settings, seed: int, order: Order, steps: int, scratch: Path
 ) -> Mapping[Which, Run]:
     def start(which: Which) -> RunningArm:
-        folder = place.with_name(f"{place.name}-{which}")
+        folder = run_folder(scratch)
         return RunningArm(task, settings, folder, seed, steps, candidate=which == "B")
 
     # Not by default yet: on a busy machine an A/A with turns favoured one arm (docs/ab.md).
@@ -179,10 +181,25 @@ def _audit(task: Task, settings: Settings, trained: Sequence[_Trained], scratch:
     found = audit.trouble(pairs)
     if not found and settings.steps > 1 and audit.starts_longer(pairs):
         last = trained[-1]
-        runs = _runs(task, settings, last.seed, last.order, 1, scratch / "audit")
+        runs = _runs(task, settings, last.seed, last.order, 1, scratch)
         found = audit.worked_ahead(pairs, (runs["A"], runs["B"]))
     if found:
         raise _Stopped("clock_mismatch", found)
+
+
+def _with_own_checkpoints(
+    trained: Sequence[_Trained],
+) -> tuple[Sequence[_Trained], _Stopped | None]:
+    """The pairs whose checkpoints can be evaluated, and what is wrong with the first other one."""
+    whole, forged = [], None
+    for one in trained:
+        folders = [run.folder / "checkpoint" for run in (one.incumbent, one.candidate)]
+        found = checkpoints.trouble(*folders)
+        if found is None:
+            whole.append(one)
+        else:
+            forged = forged or _Stopped("arm_failed", found)
+    return whole, forged
 
 
 def _evaluated(trained: Sequence[_Trained], engine: str, settings: Settings) -> tuple[Pair, ...]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,12 @@ def train(
     """Trains `steps` steps from `seed` in one turn. Raises `ArmFailed`."""
     with Arm(task, settings, folder, seed, steps, candidate=candidate, plan=plan) as arm:
         return arm.go_through(steps)
+
+
+def run_folder(scratch: Path) -> Path:
+    """A folder for one run. The run sees its path, which is to tell it neither whether it records
+    or is timed, nor where another run lies."""
+    return scratch / secrets.token_hex(8)
 
 
 class Arm:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.arm import Settings, Task, train
+from lab.arm import Settings, Task, run_folder, train
 from lab.harness import forms, inputs, oracle, tolerances, words
 from lab.harness.checking import LARGEST, Appeal, incumbent_blamed
 from lab.harness.judge import Patience, Session
@@ -54,7 +54,7 @@ def inspect(task: Task, settings: Settings, scratch: Path) -> list[TensorCheck]:
     steps = secret_steps(settings.steps)
     if not steps:
         return []
-    folder, run = target_folder(task.op), scratch / "inside"
+    folder, run = target_folder(task.op), run_folder(scratch)
     wanted = plan(run / "recorded", (task.op,), steps)
     seed = secrets.randbelow(2**31)
     train(task, settings, run, seed, settings.steps, True, wanted)

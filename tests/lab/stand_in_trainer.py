@@ -60,6 +60,19 @@ for k in range(1, steps + 1):
 if "LATER" in source:
     work(0.2 * steps)
 beat("done")
+folder = args["--checkpoint"]
+if "LINK" in source:
+    os.symlink("/tmp", folder)
+else:
+    os.mkdir(folder)
+    config = {"sequence": 4096 if "LONGER" in source else 256}
+    with open(folder + "/state.json", "w") as file:
+        json.dump({"config": config, "step": steps - 1 if "FEWER" in source else steps}, file)
+    if "BORROWS" in source:
+        os.symlink("/dev/null", folder + "/model.safetensors")
+    else:
+        with open(folder + "/model.safetensors", "wb") as file:
+            file.write(bytes([2] + [0] * 7) + b"{}" + b"?" * ("DAMAGED" in source))
 used = "other" if "WRONG" in source else sha
 ops = {"rmsnorm": {"sha256": used}, "relu_squared": {"sha256": "r"}}
 print(json.dumps({"ops": ops}))

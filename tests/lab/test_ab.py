@@ -103,6 +103,27 @@ def test_what_breaks_a_comparison(
     assert says in found.detail
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("LINK", "it is a link"),
+        ("BORROWS", "model.safetensors"),
+        ("LONGER", "config differ"),
+        ("FEWER", "step differ"),
+        ("DAMAGED", "weights differ"),
+    ],
+)
+def test_a_checkpoint_that_is_not_the_runs_own_breaks_it_off(
+    tmp_path: Path, stand_in: Path, word: str, says: str
+) -> None:
+    """Else a candidate computes anything, links to the incumbent's weights and ends level."""
+    found = compare(tmp_path, f"# {word} STEP_S=0.01 ", steps=2)
+    assert isinstance(found, Broken)
+    assert found.reason == "arm_failed"
+    assert says in found.detail
+    assert not found.pairs, "nothing of it may be evaluated"
+
+
 def test_a_candidate_that_differs_inside_breaks_it_off(
     tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
