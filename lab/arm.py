@@ -32,11 +32,15 @@ from lab.harness import sandbox, tree
 from lab.harness.tree import STAND_STILL_S
 from lab.heartbeats import Heartbeats
 from lab.places import ROOT
+from lab.plain_files import last_lines
 from trainer.files import cache_folder
 from trainer.recording import Plan
 
 WATCH_EVERY_S = 0.01
 """At the end of a run its CPU time is read so often; what it uses after the last look is lost."""
+
+LONGEST_OUTPUT = 2**24
+"""Bytes of what a run printed that are read, from its end. A report lists every step."""
 
 
 @dataclass(frozen=True)
@@ -303,12 +307,12 @@ class Arm:
         if process.why:
             raise self._failure(f"stopped by the lab: {process.why}")
         if process.returncode != 0:
-            tail = (self.folder / "stderr").read_text(errors="replace").strip().splitlines()[-4:]
+            tail = last_lines(self.folder / "stderr", LONGEST_OUTPUT)[-4:]
             raise self._failure(f"exit code {process.returncode}: {' | '.join(tail)}")
 
     def _ops(self) -> dict[str, str]:
         """The op table of the run's report, the last line of its output."""
-        lines = (self.folder / "stdout").read_text(errors="replace").strip().splitlines()
+        lines = last_lines(self.folder / "stdout", LONGEST_OUTPUT)
         try:
             return {str(n): str(op["sha256"]) for n, op in json.loads(lines[-1])["ops"].items()}
         except (IndexError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -16,6 +16,8 @@ import os
 import stat
 from pathlib import Path
 
+from lab.plain_files import open_plain
+
 STATE, MODEL = "state.json", "model.safetensors"
 SAME = ("config", "preset", "data_sha256", "tokenizer_sha256", "vocab", "engine", "step")
 """What two runs of a pair have in common in their state."""
@@ -27,7 +29,7 @@ def trouble(incumbent: Path, candidate: Path) -> str | None:
     """Why the candidate's checkpoint cannot be evaluated as what was ordered, in one line."""
     try:
         ours, theirs = _about(candidate), _about(incumbent)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return f"its checkpoint cannot be used: {error}"
     different = sorted(name for name, value in theirs.items() if ours[name] != value)
     if different:
@@ -39,21 +41,12 @@ def _about(folder: Path) -> dict[str, object]:
     """What a checkpoint says of itself. Raises `OSError` or `ValueError`."""
     if not stat.S_ISDIR(folder.lstat().st_mode):
         raise ValueError("it is a link, or no folder")
-    with os.fdopen(_plain(folder / STATE), "rb") as file:
+    with open_plain(folder / STATE) as file:
         state = json.loads(file.read(LONGEST))
     if not isinstance(state, dict):
         raise ValueError(f"{STATE} holds no object")
-    with os.fdopen(_plain(folder / MODEL), "rb") as file:
+    with open_plain(folder / MODEL) as file:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(size) if size <= LONGEST else b""
         weights = (os.fstat(file.fileno()).st_size, header)
     return {**{name: state.get(name) for name in SAME}, "weights": weights}
-
-
-def _plain(path: Path) -> int:
-    """A descriptor of a plain file; a link is not followed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{path.name} is no plain file")
-    return descriptor

@@ -27,6 +27,13 @@ def work(seconds):
     while time.process_time() < end:
         pass
 sha = hashlib.sha256(source.encode()).hexdigest() if source else "incumbent"
+if "SECRET" in source:
+    os.remove("stderr")
+    os.symlink(source.partition("SECRET=")[2].split()[0], "stderr")
+    sys.exit(1)
+if "PIPE" in source:
+    os.rename("stdout", "elsewhere")
+    os.mkfifo("stdout")
 if "EXIT" in source:
     sys.exit("no such luck")
 if "AHEAD" in source:

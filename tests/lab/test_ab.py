@@ -103,6 +103,22 @@ def test_what_breaks_a_comparison(
     assert says in found.detail
 
 
+def test_a_run_cannot_have_the_judge_read_for_it(tmp_path: Path, stand_in: Path) -> None:
+    """The end of what it printed goes into the record, where its author reads it."""
+    secret = tmp_path / "secret"
+    secret.write_text("the key\n")
+    found = compare(tmp_path, f"# SECRET={secret} ")
+    assert isinstance(found, Broken)
+    assert "the key" not in found.detail
+
+
+def test_a_run_cannot_have_the_judge_wait_for_it(tmp_path: Path, stand_in: Path) -> None:
+    """A pipe in place of its output has no end."""
+    found = compare(tmp_path, "# PIPE STEP_S=0.01 ", steps=2)
+    assert isinstance(found, Broken)
+    assert "is no report" in found.detail
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
