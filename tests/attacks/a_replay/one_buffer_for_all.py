@@ -2,7 +2,7 @@
 
 Target: rope_qk_norm
 Stage: verify
-Expected: stale_output
+Expected: stale_output or raised
 Notes: A17
 """
 
