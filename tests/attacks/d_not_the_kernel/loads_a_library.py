@@ -7,11 +7,17 @@ Notes: D11
 """
 
 import ctypes
+import sys
 from pathlib import Path
 
 import torch
 
-FOUND = sorted(Path("/tmp").glob("**/*.so"))
+PYTHON = (sys.prefix, sys.base_prefix)  # may lie there, too
+FOUND = [
+    file
+    for file in sorted(Path("/tmp").glob("**/*.so"))
+    if not any(file.is_relative_to(folder) for folder in PYTHON)
+]
 LIBRARY = ctypes.CDLL(str(FOUND[0]) if FOUND else "/tmp/libkernel.so")
 
 
