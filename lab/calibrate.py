@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.context import DEFAULT_VOCAB, Lab, target_folder
+from lab.context import DEFAULT_VOCAB, Lab, running_file, target_folder
 from lab.harness import handicaps
 from lab.progress import Progress, silent
 from lab.records import Broken, Calibrated, Compared, Failed, Handicap, Measured, Quarantined
@@ -125,7 +125,7 @@ def _benches(
     from trainer.config import training_shape
 
     cases = folder.target.cases(training_shape(config_of(preset), DEFAULT_VOCAB))
-    incumbent = _incumbent(lab, folder)
+    incumbent = running_file(folder, lab.engine, lab.places.registry)
     found = []
     for slowed_by in plan.benches:
         text = handicaps.slowed_op(incumbent.read_text(), folder.id, slowed_by)
@@ -147,7 +147,7 @@ def _runs(
     from lab.arm import Task
 
     folder = target_folder(STEP_OP)
-    incumbent = _incumbent(lab, folder)
+    incumbent = running_file(folder, lab.engine, lab.places.registry)
     found = []
     for slowed_by, pairs in plan.runs:
         text = handicaps.slowed_step(incumbent.read_text(), STEP_OP, slowed_by)
@@ -160,13 +160,6 @@ def _runs(
         say(f"training, {pairs} pairs, {_words(slowed_by, outcome)}, {took:.0f} s")
         found.append(Handicap(slowed_by=slowed_by, outcome=outcome))
     return tuple(found)
-
-
-def _incumbent(lab: Lab, folder: TargetFolder) -> Path:
-    from trainer.hardware import hardware_key
-    from trainer.ops import select
-
-    return select(folder, lab.engine, hardware_key(lab.engine), lab.places.registry)[0]
 
 
 def _settings(lab: Lab, preset: str, data: str) -> Settings:

@@ -148,15 +148,19 @@ def hidden(lab: Lab, workspace: Workspace) -> tuple[Path, ...]:
 
 
 def incumbent_file(lab: Lab, seal: Seal) -> Path:
-    """The file of the op that a training run would use today on this engine and hardware.
+    """The file that a training run would use today for the op of a workspace."""
+    return running_file(target_folder(seal.target), seal.engine, lab.places.registry)
+
+
+def running_file(folder: TargetFolder, engine: str, registry: Path) -> Path:
+    """The file that a training run on this hardware would use today for a target's op.
 
     Reads the registry as the trainer does; loads nothing.
     """
     from trainer.hardware import hardware_key
     from trainer.ops import select
 
-    folder = target_folder(seal.target)
-    return select(folder, seal.engine, hardware_key(seal.engine), lab.places.registry)[0]
+    return select(folder, engine, hardware_key(engine), registry)[0]
 
 
 def incumbent_sha256(lab: Lab, seal: Seal) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from lab import gate_calibration
 from lab.describe import describe, plain, table
+from lab.paired import log_speedups
 from lab.records import Calibrated, Compared, Handicap
 from lab.report.numbers import ratio_text
-from lab.stats import log_ratios
 
 
 @describe.register
@@ -55,9 +55,7 @@ def _spread(copy: Handicap | None) -> str:
     if copy is None or not isinstance(copy.outcome, Compared):
         return ""
     pairs = copy.outcome.pairs
-    ratios = log_ratios(
-        [p.incumbent.step_ms for p in pairs], [p.candidate.step_ms for p in pairs]
-    ).tolist()
+    ratios = log_speedups(pairs)
     differences = [p.candidate.val_bpb - p.incumbent.val_bpb for p in pairs]
     return (
         f"between the two runs of a pair ({len(pairs)} pairs, standard deviation): step time "

@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING
 
 from lab.arm import Settings, Task, run_folder, train
 from lab.harness import forms, inputs, oracle, tolerances, words
-from lab.harness.checking import LARGEST, Appeal, incumbent_blamed
+from lab.harness.appeal import Appeal, incumbent_blamed
+from lab.harness.checking import tensor_check
 from lab.harness.judge import Patience, Session
 from lab.harness.recording import NotARecording, RecordedCall, Recording, load, parse
 from lab.recordings import plan
 from lab.records import TensorCheck
 from trainer.config import override, preset, training_shape
 from trainer.data import open_prepared
-from trainer.hardware import hardware_key
-from trainer.ops import select
 from trainer.recording import FIRST_STEP
 
 if TYPE_CHECKING:
@@ -77,7 +76,9 @@ def check(
     folder: TargetFolder, calls: Sequence[RecordedCall], task: Task, settings: Settings
 ) -> list[TensorCheck]:
     """Every tensor of every call against the oracle. Raises `BehavesDifferently`."""
-    incumbent, _ = select(folder, task.engine, hardware_key(task.engine), settings.registry)
+    from lab.context import running_file
+
+    incumbent = running_file(folder, task.engine, settings.registry)
     arena = max(call.layout.slot_bytes for call in calls)
     with Session(incumbent, folder.id, task.engine, arena, Patience(), settings.hide) as honest:
         with incumbent_blamed(folder.id):
@@ -128,14 +129,4 @@ def _checked(
         away = appeal.distance(call.content, index, found, within)
         if not away.ok:
             raise BehavesDifferently(f"{where} {words.too_far(name, away, span.dtype)}")
-        yield TensorCheck(
-            case=f"inside_step_{call.step}",
-            dtype=call.dtype,
-            tensor=name,
-            max_error=min(away.max_error, LARGEST),
-            rms_error=min(away.rms_error, LARGEST),
-            allowed_max=away.allowed_max,
-            allowed_rms=away.allowed_rms,
-            incumbent_max=within.incumbent_max,
-            incumbent_rms=within.incumbent_rms,
-        )
+        yield tensor_check(f"inside_step_{call.step}", call.dtype, name, away, within)

@@ -17,10 +17,15 @@ from typing import BinaryIO
 def open_plain(path: Path) -> BinaryIO:
     """The file, for reading. A link is not followed. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        file = os.fdopen(descriptor, "rb")  # refuses a folder, and says so
+    except OSError:
         os.close(descriptor)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
         raise OSError(f"{path.name} is no plain file")
-    return os.fdopen(descriptor, "rb")
+    return file
 
 
 def last_lines(path: Path, most_bytes: int) -> list[str]:

@@ -28,6 +28,7 @@ from lab.errors import MachineError
 from lab.harness.recording import NotARecording, Recording, load, parse
 from lab.places import ROOT
 from lab.progress import Progress, silent
+from lab.source_hash import files_sha256
 from trainer.recording import Plan, Wanted
 
 if TYPE_CHECKING:
@@ -194,14 +195,13 @@ def _targets() -> dict[str, TargetFolder]:
 
 def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[str, str]:
     """All that a recording depends on."""
+    from lab.context import running_file
     from trainer.hardware import hardware_key
-    from trainer.ops import select
 
-    hardware = hardware_key(seal.engine)
     key = {
         "preset": seal.preset,
         "engine": seal.engine,
-        "hardware": hardware,
+        "hardware": hardware_key(seal.engine),
         "steps": str((STEPS, RECORDED_STEPS)),
         "data": data_sha256,
         "tokenizer": tokenizer_sha256,
@@ -209,7 +209,7 @@ def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[
         "trainer": _sources_sha256(),
     }
     for name, folder in _targets().items():
-        file, _ = select(folder, seal.engine, hardware, lab.places.registry)
+        file = running_file(folder, seal.engine, lab.places.registry)
         key[f"op {name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
         key[f"target {name}"] = folder.sha256
     return key
@@ -217,9 +217,4 @@ def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[
 
 def _sources_sha256() -> str:
     """Hash over names and contents of the trainer's own files."""
-    digest = hashlib.sha256()
-    for path in (ROOT / "train.py", *sorted((ROOT / "trainer").rglob("*.py"))):
-        data = path.read_bytes()
-        digest.update(f"{path.relative_to(ROOT)}\0{len(data)}\0".encode())
-        digest.update(data)
-    return digest.hexdigest()
+    return files_sha256((ROOT / "train.py", *sorted((ROOT / "trainer").rglob("*.py"))), ROOT)

@@ -14,7 +14,6 @@ so: a difference then may come from the rules and need not mean that anything wa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -27,6 +26,7 @@ from lab.errors import CommandError, MachineError
 from lab.ledger import Ledger
 from lab.ledger_keys import Wanted
 from lab.records import Judged, Promoted, Verdict
+from lab.source_hash import files_sha256
 
 _FOLDER = Path(__file__).resolve().parent
 BESIDE = ("attempts", "bench_intervals", "evidence", "isolation", "paired", "policy", "stats")
@@ -60,12 +60,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 def rules_sha256() -> str:
     """Hash over names and contents of `RULES`."""
-    digest = hashlib.sha256()
-    for path in RULES:
-        data = path.read_bytes()
-        digest.update(f"{path.name}\0{len(data)}\0".encode())
-        digest.update(data)
-    return digest.hexdigest()
+    return files_sha256(RULES, _FOLDER)
 
 
 def question(judged: Judged) -> dict[str, Any]:

@@ -290,17 +290,7 @@ class CaseChecks:
     def _remember(self, name: str, distance: Distance, within: Bounds) -> None:
         if name in self._worst and distance.excess <= self._worst[name][0]:
             return
-        check = TensorCheck(
-            case=self.case.name,
-            dtype=self.dtype,
-            tensor=name,
-            max_error=min(distance.max_error, LARGEST),
-            rms_error=min(distance.rms_error, LARGEST),
-            allowed_max=distance.allowed_max,
-            allowed_rms=distance.allowed_rms,
-            incumbent_max=within.incumbent_max,
-            incumbent_rms=within.incumbent_rms,
-        )
+        check = tensor_check(self.case.name, self.dtype, name, distance, within)
         self._worst[name] = (distance.excess, check)
 
 
@@ -310,6 +300,21 @@ def _exchange(session: Session, given: torch.Tensor, one: Round) -> Answers:
     if one.differentiate and one.family == "drawn":
         return forms.exchange_as_in_training(session, given)
     return forms.exchange(session, given, one.differentiate)
+
+
+def tensor_check(case: str, dtype: str, tensor: str, away: Distance, within: Bounds) -> TensorCheck:
+    """What the record keeps of how far a tensor is from the oracle."""
+    return TensorCheck(
+        case=case,
+        dtype=dtype,
+        tensor=tensor,
+        max_error=min(away.max_error, LARGEST),
+        rms_error=min(away.rms_error, LARGEST),
+        allowed_max=away.allowed_max,
+        allowed_rms=away.allowed_rms,
+        incumbent_max=within.incumbent_max,
+        incumbent_rms=within.incumbent_rms,
+    )
 
 
 def wrong(one: Answered, away: Distance) -> Fault:

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +31,7 @@ from kernels.spec import Case, TargetFolder, TrainingShape
 from lab.harness import inputs
 from lab.harness.inputs import Content, Layout
 from lab.harness.protocol import Span
+from lab.plain_files import open_plain
 from trainer.recording import FORMAT
 
 if TYPE_CHECKING:
@@ -144,13 +143,10 @@ def parse(data: bytes, folder: TargetFolder, shape: TrainingShape) -> Recording:
 def load(path: Path) -> bytes:
     """A file's content. A link is not followed: whoever wrote it may not read what we may."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise NotARecording("it is no plain file")
+        with open_plain(path) as stream:
             data = stream.read(LONGEST_FILE + 1)
     except OSError as error:
-        raise NotARecording(f"it cannot be read: {error.strerror}") from error
+        raise NotARecording(f"it cannot be read: {error.strerror or error}") from error
     if len(data) > LONGEST_FILE:
         raise NotARecording(f"it is larger than {LONGEST_FILE} bytes")
     return data

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kernels.spec import discover
 from lab.harness.bench import CONTROL_MARGIN
+from lab.harness.handicaps import slowed_op
 from lab.harness.judge import Patience
 from lab.harness.pace import Pace
 from lab.progress import Progress
@@ -22,21 +23,6 @@ from lab.selftest.trials import NOISE
 TARGET = "muon_orthogonalize"
 HANDICAPS_PERCENT = (0, 2, 5, 10)
 TRIES = 3
-SLOWED = """
-import time as _time
-
-_incumbent = muon_orthogonalize
-
-
-def muon_orthogonalize(gradient, steps):
-    start = _time.perf_counter_ns()
-    found = _incumbent(gradient, steps)
-    end = _time.perf_counter_ns()
-    until = end + (end - start) * {percent} // 100
-    while _time.perf_counter_ns() < until:
-        pass
-    return found
-"""
 
 
 def timed_copies(engine: str, progress: Progress) -> tuple[Timed, ...]:
@@ -48,7 +34,7 @@ def timed_copies(engine: str, progress: Progress) -> tuple[Timed, ...]:
         for number, percent in enumerate(HANDICAPS_PERCENT):
             progress("A/A and handicaps", number, len(HANDICAPS_PERCENT))
             path = Path(name) / f"slowed_by_{percent}.py"
-            path.write_text(source + (SLOWED.format(percent=percent) if percent else ""))
+            path.write_text(slowed_op(source, TARGET, percent / 100))
             found.append(_time(arena, path, percent))
         progress("A/A and handicaps", len(HANDICAPS_PERCENT), len(HANDICAPS_PERCENT))
     return tuple(found)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
 from lab.errors import CommandError
+from lab.harness.handicaps import slowed_op
 from lab.records import Interval
 from lab.selftest import corpus, trials
-from lab.selftest.clocks import SLOWED
+from lab.selftest.clocks import TARGET
 from lab.selftest.corpus import HONEST, Entry
 from lab.selftest.run import chosen
 from lab.selftest.scorecard import Scorecard, Timed
@@ -147,9 +149,12 @@ def test_a_scorecard_is_written_as_it_is_asked_for() -> None:
 
 def test_a_slowed_copy_computes_what_the_incumbent_does() -> None:
     """Slower by what it says, and by nothing else."""
-    names: dict[str, object] = {"muon_orthogonalize": lambda gradient, steps: (gradient, steps)}
-    exec(SLOWED.format(percent=10), names)
-    assert names["muon_orthogonalize"](1, 2) == (1, 2)  # type: ignore[operator]
+    source = "def muon_orthogonalize(gradient, steps):\n    return (gradient, steps)\n"
+    names: dict[str, object] = {}
+    exec(slowed_op(source, TARGET, 0.1), names)
+    gradient = torch.ones(2)
+    for _ in range(8):  # the first calls measure, the later ones wait
+        assert names["muon_orthogonalize"](gradient, 2) == (gradient, 2)  # type: ignore[operator]
 
 
 def test_one_category_can_be_chosen() -> None:
