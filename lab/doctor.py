@@ -42,6 +42,7 @@ def examine(lab: Lab) -> Health:
         checks=(
             _machine(),
             *_engines(),
+            *_accelerators(),
             _sandbox(),
             _compiler(),
             _data(),
@@ -56,7 +57,8 @@ def examine(lab: Lab) -> Health:
 def _machine() -> Check:
     import psutil
 
-    from trainer.hardware import cpu_model, usable_cores
+    from trainer.hardware import usable_cores
+    from trainer.system import cpu_model
 
     memory_gib = psutil.virtual_memory().total / 2**30
     return Check(
@@ -86,6 +88,25 @@ def _engines() -> Iterator[Check]:
         else:
             detail = f"{hardware_key(engine)}, torch {torch.__version__}; tier: device"
             yield Check(name=f"engine {engine}", ok=True, detail=detail, required=engine == "cpu")
+
+
+def _accelerators() -> Iterator[Check]:
+    """What each engine computes on, and what to train there."""
+    from lab.hardware import look
+    from lab.proposal import propose
+
+    for accelerator in look():
+        engine = accelerator.engine
+        yield Check(name=f"hardware {engine}", ok=True, detail=str(accelerator))
+        proposal = propose(accelerator)
+        yield Check(
+            name=f"proposal {engine}",
+            ok=proposal is not None,
+            detail=f"{proposal.command}: {proposal.reason}"
+            if proposal
+            else "even the smallest preset is more than five minutes or the memory allow",
+            fix="" if proposal else "Train a smaller model: --depth, --sequence.",
+        )
 
 
 _DEVICES = {

@@ -8,18 +8,17 @@ for what is only nice to know: without git, or outside a repository, the commit 
 from __future__ import annotations
 
 import platform
-import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from lab.records import Machine
 from trainer.hardware import hardware_key, usable_cores
+from trainer.system import ask
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = ("torch", "triton", "mlx")
 """Packages whose version decides how fast and how exact a kernel is."""
-GIT_TIMEOUT_S = 10.0
 
 
 @cache
@@ -60,27 +59,16 @@ def _driver() -> str:
     module = Path("/sys/module/nvidia/version")
     if module.is_file():
         return module.read_text().strip()
-    return _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").partition(
-        "\n"
-    )[0]
+    return ask("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").partition("\n")[
+        0
+    ]
 
 
 def _git(*arguments: str) -> str:
     """Asks git about this checkout; empty for an installed copy, whatever repository it lies in."""
     if not (ROOT / ".git").exists():
         return ""
-    return _output("git", "--no-optional-locks", "-C", str(ROOT), *arguments)
-
-
-def _output(*argv: str) -> str:
-    """What a tool prints, stripped; empty where it is missing, fails or hangs."""
-    try:
-        finished = subprocess.run(
-            argv, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return finished.stdout.strip() if finished.returncode == 0 else ""
+    return ask("git", "--no-optional-locks", "-C", str(ROOT), *arguments)
 
 
 def _memory_bytes() -> int:

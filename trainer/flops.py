@@ -20,12 +20,25 @@ def visible_positions(sequence: int, window: int) -> float:
     return (ramp * (ramp + 1) / 2 + full * (window + 1)) / sequence
 
 
+def multiplied_weights(config: TrainConfig, vocab: int) -> int:
+    """Weights that every token is multiplied with: the blocks' matrices, the gates, the head."""
+    gates = _value_embeddings(config) * config.heads * VALUE_GATE_CHANNELS
+    return 12 * config.width**2 * config.depth + gates + vocab * config.width
+
+
+def all_weights(config: TrainConfig, vocab: int) -> int:
+    """Those, the embeddings of tokens and values, and two lambdas per layer."""
+    embeddings = (1 + _value_embeddings(config)) * vocab * config.width
+    return multiplied_weights(config, vocab) + embeddings + 2 * config.depth
+
+
+def _value_embeddings(config: TrainConfig) -> int:
+    return sum(config.has_value_embedding(layer) for layer in range(config.depth))
+
+
 def flops_per_token(config: TrainConfig, vocab: int) -> float:
     """FLOPs of training on one token. Embedding look-ups cost none."""
-    width = config.width
-    gates = sum(config.has_value_embedding(layer) for layer in range(config.depth))
-    weights = 12 * width**2 * config.depth + gates * config.heads * VALUE_GATE_CHANNELS
-    weights += vocab * width
+    width, weights = config.width, multiplied_weights(config, vocab)
     # scores and weighted sum: 2 FLOPs per channel each, for every pair
     pairs = sum(visible_positions(config.sequence, window) for window in config.windows)
     return FORWARD_AND_BACKWARD * (2 * weights + 4 * width * pairs)

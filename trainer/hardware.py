@@ -7,11 +7,10 @@ and evidence are filed under it. Imports torch only when an engine needs it.
 from __future__ import annotations
 
 import os
-import platform
-from pathlib import Path
 from typing import NamedTuple
 
 from trainer.errors import EngineError, unknown
+from trainer.system import apple_gpu_cores, cpu_model
 
 ENGINES = ("cuda", "mps", "cpu")
 """The torch engine on its three devices."""
@@ -29,16 +28,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def cpu_model() -> str:
-    """The processor's marketing name, as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def resolve_engine(name: str) -> Choice:
@@ -70,5 +59,6 @@ def hardware_key(engine: str) -> str:
 
         return str(torch.cuda.get_device_name())
     if engine == "mps":
-        return cpu_model()
+        # chips of one name differ in their GPUs: an M4 Max has 32 or 40 cores
+        return f"{cpu_model()} with {apple_gpu_cores() or 'unknown'} GPU cores"
     return f"{cpu_model()} x{usable_cores()}"

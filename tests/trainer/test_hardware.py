@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from trainer.errors import EngineError, UsageError
-from trainer.hardware import cpu_model, hardware_key, resolve_engine, usable_cores
+from trainer.hardware import hardware_key, resolve_engine, usable_cores
+from trainer.system import cpu_model
 
 
 @pytest.fixture

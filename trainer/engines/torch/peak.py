@@ -8,27 +8,18 @@ import time
 
 import torch
 
-KNOWN_PEAKS = {
-    "H100 PCIe": 756e12,
-    "H100": 989.5e12,
-    "H200": 989.5e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "RTX 4090": 165.2e12,
-}
-"""Dense bfloat16 FLOP/s by words of the device's name, from NVIDIA's data sheets; the first match
-counts. Every other device is measured."""
+from trainer.chips import nvidia
+
 SIDE = 1024
 SECONDS = 0.3
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
-    """FLOP/s and where the number is from: the data sheet, or a quick measurement."""
+    """FLOP/s and where the number is from: the maker's, or a quick measurement."""
     if device.type == "cuda" and dtype == torch.bfloat16:
-        name = torch.cuda.get_device_name()
-        for words, peak in KNOWN_PEAKS.items():
-            if all(word in name for word in words.split()):
-                return peak, f"data sheet of the {words}, dense bfloat16"
+        chip = nvidia(torch.cuda.get_device_name())
+        if chip is not None:
+            return chip.bfloat16_tflop_s * 1e12, f"{chip.source}, {chip.name}, dense bfloat16"
     kind = str(dtype).removeprefix("torch.")
     return measured_peak(device, dtype), f"measured, {kind} product of {SIDE} x {SIDE} matrices"
 
