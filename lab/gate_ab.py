@@ -66,31 +66,31 @@ def level(evidence: Evidence, policy: Policy) -> int:
 
 def _confirms(evidence: Evidence, policy: Policy) -> bool:
     before, now = evidence.before, evidence.tried
-    if before is None or now is None or not _would_do(before, policy):
+    if before is None or now is None or not _would_do(before, policy, 1):
         return False
     seeds = {pair.seed for pair in before.outcome.pairs}
     return seeds.isdisjoint(pair.seed for pair in now.outcome.pairs)
 
 
-def _would_do(record: Tried, policy: Policy) -> bool:
-    """Whether this A/B by itself would satisfy the gate, if it were the first on its target."""
+def _would_do(record: Tried, policy: Policy, attempt: int) -> bool:
+    """Whether this A/B by itself would satisfy the gate, if that were its number on its target."""
     outcome = record.outcome
     return (
         isinstance(outcome, Compared)
         and not _unfit(record, outcome)
-        and of_step_time(outcome.pairs, policy, 1).state == "holds"
-        and of_val_bpb(outcome.pairs, policy, 1).state == "holds"
+        and of_step_time(outcome.pairs, policy, attempt).state == "holds"
+        and of_val_bpb(outcome.pairs, policy, attempt).state == "holds"
     )
 
 
 def may_be_confirmed(evidence: Evidence, policy: Policy) -> bool:
     """Whether all looks are spent without the gain that its number asks for, but a first's."""
-    tried = evidence.tried
+    tried, number = evidence.tried, level(evidence, policy)
     return (
         tried is not None
         and len(tried.outcome.pairs) >= stats.LOOKS[-1]
-        and level(evidence, policy) > 1
-        and _would_do(tried, policy)
+        and _would_do(tried, policy, 1)
+        and not _would_do(tried, policy, number)
     )
 
 

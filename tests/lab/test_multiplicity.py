@@ -22,7 +22,7 @@ from made_records import (
 
 from lab.evidence import Evidence, collect
 from lab.gate import Policy, judge
-from lab.gate_ab import level
+from lab.gate_ab import level, may_be_confirmed
 from lab.records import Broken, Quarantined, Tried, Verdict
 
 replace = msgspec.structs.replace
@@ -144,6 +144,13 @@ def test_the_tenth_try_needs_more_than_the_first_or_a_confirmation() -> None:
 def test_strong_evidence_needs_no_confirmation_at_the_tenth_try() -> None:
     """A tenth candidate that gains 10% must not wait."""
     assert verdict(*NINE, tried(compared(pairs(8, speedup=1.1, spread=0.5)))).decision == "promote"
+
+
+def test_nobody_is_sent_to_confirm_what_stands_by_itself() -> None:
+    """Eight more pairs of training runs, and they could only take the gain away again."""
+    strong = tried(compared(pairs(8, speedup=1.1, spread=0.5)))
+    assert not may_be_confirmed(found(*NINE, strong), Policy())
+    assert may_be_confirmed(found(*NINE, tried(compared(FIRST_ONLY))), Policy())
 
 
 def test_a_confirmation_that_fails_rejects_and_cannot_be_drawn_again() -> None:
