@@ -23,13 +23,14 @@ import click
 
 from trainer.data import Prepared
 from trainer.datasets import CLIMBMIX_SHARDS, CLIMBMIX_VARIABLE, NAMES, resolve
-from trainer.downloads import Policy, Progress
+from trainer.downloads import Progress
 from trainer.errors import TrainerError, UsageError
 from trainer.files import CACHE_VARIABLE
 from trainer.hardware import usable_cores
 from trainer.parts import SPLITS
 from trainer.preparing import Preparation, silent
 from trainer.tokenizer import VOCAB_SIZE
+from trainer.transfer import Policy
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

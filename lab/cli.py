@@ -9,9 +9,6 @@ Imports nothing heavy until a command needs it.
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +17,7 @@ import click
 from lab import render
 from lab.cli_checks import checks
 from lab.cli_ledger import ledger
+from lab.cli_workspaces import workspaces
 from lab.commandline import PATH, Commands, command, leave
 from lab.errors import CommandError
 
@@ -78,8 +76,8 @@ def tour(lab: Lab, fresh: bool, promote: bool, as_json: bool) -> None:
     render.show(ended, as_json)
 
 
-for _check in checks.commands.values():
-    cli.add_command(_check)
+for _command in checks.commands.values():
+    cli.add_command(_command)
 
 
 @command(cli)
@@ -113,69 +111,8 @@ def profile(
     render.show(_top(found, top_k), as_json)
 
 
-@command(cli, name="open")
-@click.argument("target")
-@click.option("--language", default="torch", show_default=True, help="What to write it in.")
-@click.option("--workspace", type=PATH, help="Folder. [default: RESULTS/workspaces/NAME]")
-@click.option("--preset", help="Whose shapes count. [default: by engine]")
-@click.option("--candidate", type=PATH, help="Start from this file instead of the target's own.")
-def open_(
-    lab: Lab,
-    target: str,
-    language: str,
-    workspace: Path | None,
-    preset: str | None,
-    candidate: Path | None,
-    as_json: bool,
-) -> None:
-    """A workspace for TARGET: a candidate and its sealed task."""
-    _open(lab, as_json, target, language, workspace, preset, candidate)
-
-
-@command(cli)
-@click.option("--target", required=True)
-@click.option("--language", default="torch", show_default=True, help="What to write it in.")
-@click.option("--workspace", type=PATH, required=True)
-def init(lab: Lab, target: str, language: str, workspace: Path, as_json: bool) -> None:
-    """The same as open TARGET --workspace DIR."""
-    _open(lab, as_json, target, language, workspace, None, None)
-
-
-@command(cli)
-@click.option("--profile", "source", type=PATH, required=True, help="A file that profile wrote.")
-@click.option("--rank", default=1, show_default=True, help="Which of its targets.")
-@click.option("--language", default="torch", show_default=True, help="What to write it in.")
-@click.option("--workspace", type=PATH, required=True)
-def extract(
-    lab: Lab, source: Path, rank: int, language: str, workspace: Path, as_json: bool
-) -> None:
-    """A workspace for the target at a rank of a profile."""
-    from lab.profiling import load
-
-    profiled = load(source)
-    ranked = [op.op for op in profiled.ops if op.target]
-    if not 1 <= rank <= len(ranked):
-        raise CommandError(f"--rank {rank}: {source} has {len(ranked)} targets", f"{ranked}")
-    _open(lab, as_json, ranked[rank - 1], language, workspace, profiled.preset, None)
-
-
-@command(cli)
-@click.option("--profile", "source", type=PATH, help="A file that profile wrote. [default: newest]")
-@click.option("--workspace-root", type=PATH, help="Where. [default: RESULTS/workspaces]")
-@click.option("--agent", help="Run this shell command in each workspace, then verify and bench.")
-def orchestrate(
-    lab: Lab, source: Path | None, workspace_root: Path | None, agent: str | None, as_json: bool
-) -> None:
-    """Open what is worth working on; say each next step."""
-    from lab.orchestrate import plan
-
-    root = workspace_root.resolve() if workspace_root else None
-    made = plan(lab, _profile(lab, source), root)
-    if agent:
-        for step in made.steps:
-            _run_agent(lab, agent, Path(step.folder))
-        made = plan(lab, _profile(lab, source), root)
-    render.show(made, as_json)
+for _command in workspaces.commands.values():
+    cli.add_command(_command)
 
 
 @command(cli)
@@ -298,24 +235,6 @@ def report(lab: Lab, output: Path | None, as_json: bool) -> None:
     render.show(made, as_json)
 
 
-def _open(
-    lab: Lab,
-    as_json: bool,
-    target: str,
-    language: str,
-    folder: Path | None,
-    preset: str | None,
-    candidate: Path | None,
-) -> None:
-    from lab import stages
-
-    workspace, record = stages.open_workspace(
-        lab, target, language=language, folder=folder, preset=preset, candidate=candidate
-    )
-    render.show(record, as_json)
-    render.note(f"{workspace.folder}\nNext: read TASK.md, then: kernel-lab verify {workspace.name}")
-
-
 def _gate(lab: Lab, workspace: str, as_json: bool) -> None:
     from lab import stages
 
@@ -336,30 +255,6 @@ def _top(profiled: Profiled, top_k: int | None) -> Profiled:
     import msgspec
 
     return msgspec.structs.replace(profiled, ops=profiled.ops[:top_k])
-
-
-def _profile(lab: Lab, source: Path | None) -> Profiled:
-    from lab.context import latest_profile
-    from lab.profiling import load
-
-    found = load(source) if source else latest_profile(lab, lab.engine)
-    if found is None:
-        raise CommandError(
-            f"no profile of engine {lab.engine} yet", "Run: kernel-lab profile, or name --profile."
-        )
-    return found
-
-
-def _run_agent(lab: Lab, agent: str, folder: Path) -> None:
-    """Runs the agent's command in a workspace, then what the lab can do by itself."""
-    from lab.orchestrate import advance
-
-    render.note(f"{folder.name}: {agent}")
-    finished = subprocess.run(shlex.split(agent), cwd=folder, stdout=sys.stderr)
-    if finished.returncode != 0:
-        render.note(f"{folder.name}: the agent ended with {finished.returncode}")
-    with render.progress() as progress:
-        advance(lab, lab.workspace(str(folder)), progress)
 
 
 cli.add_command(ledger)

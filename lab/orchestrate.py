@@ -106,40 +106,49 @@ def next_step(lab: Lab, workspace: Workspace) -> Step:
 
 
 def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple[str, str, str]:
+    """The stage that comes next, its command, and why."""
     from lab.gate import Policy, judge
-    from lab.gate_sandbox import unconfined
 
-    name = handle(lab, workspace)
+    name, edit = handle(lab, workspace), f"edit {workspace.candidate_file}"
     found = evidence(lab, workspace, stored)
     if _is_promoted(lab, workspace, stored):
         return "promoted", f"kernel-lab demote {workspace.seal.target}", "it is the incumbent now"
-    if found.verified is None:
-        return "verify", f"kernel-lab verify {name}", "this candidate was not verified here yet"
-    outcome = found.verified.outcome
-    if isinstance(outcome, Failed) or outcome.no_change_of:
-        why = (
-            outcome.reason
-            if isinstance(outcome, Failed)
-            else f"no change, the {outcome.no_change_of} called again"
-        )
-        return "edit", f"edit {workspace.candidate_file}", f"verify: {why}"
-    if found.benched is None or _was_noisy(found.benched):
-        why = "again: the machine was noisy" if found.benched else "verified, not timed yet"
-        return "bench", f"kernel-lab bench {name}", why
-    if isinstance(found.benched.outcome, Failed | Quarantined):
-        return "edit", f"edit {workspace.candidate_file}", f"bench: {found.benched.outcome.reason}"
-    if found.tried and isinstance(found.tried.outcome, Broken):
-        return "edit", f"edit {workspace.candidate_file}", f"ab: {found.tried.outcome.reason}"
-    again = unconfined(found)
-    if again and not forgone():
-        return again, f"kernel-lab {again} {name}", "it ran without a sandbox, which never promotes"
+    first = _before_a_verdict(found)
+    if first:
+        stage, why = first
+        return stage, edit if stage == "edit" else f"kernel-lab {stage} {name}", why
     verdict = judge(found, Policy())
     unmet = "; ".join(r.rule for r in verdict.reasons if not r.holds)
     if verdict.decision == "promote":
         return "promote", f"kernel-lab promote {name}", "the gate lets it in"
     if verdict.decision == "reject":
-        return "edit", f"edit {workspace.candidate_file}", f"rejected: {unmet}"
+        return "edit", edit, f"rejected: {unmet}"
     return _undecided(name, workspace, found, unmet)
+
+
+def _before_a_verdict(found: Evidence) -> tuple[str, str] | None:
+    """The stage without which no verdict says anything, and why; "edit" is the author's."""
+    from lab.gate_sandbox import unconfined
+
+    verified, benched, tried = found.verified, found.benched, found.tried
+    if verified is None:
+        return "verify", "this candidate was not verified here yet"
+    if isinstance(verified.outcome, Failed):
+        return "edit", f"verify: {verified.outcome.reason}"
+    if verified.outcome.no_change_of:
+        return "edit", f"verify: no change, the {verified.outcome.no_change_of} called again"
+    if benched is None:
+        return "bench", "verified, not timed yet"
+    if _was_noisy(benched):
+        return "bench", "again: the machine was noisy"
+    if isinstance(benched.outcome, Failed | Quarantined):
+        return "edit", f"bench: {benched.outcome.reason}"
+    if tried and isinstance(tried.outcome, Broken):
+        return "edit", f"ab: {tried.outcome.reason}"
+    again = unconfined(found)
+    if again and not forgone():
+        return again, "it ran without a sandbox, which never promotes"
+    return None
 
 
 def _was_noisy(benched: Benched) -> bool:

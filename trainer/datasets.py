@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.documents import find_files, parquet_fault
-from trainer.downloads import Download, download_all
+from trainer.downloads import download_all
 from trainer.errors import DataError, UsageError, unknown
 from trainer.parts import Part, Work, parquet_parts, text_parts
+from trainer.transfer import Download
 
 NAMES = {
     "stdlib": "the source text of the running Python's standard library; no download",

@@ -28,7 +28,8 @@ from trainer.documents import (
     parquet_rows,
     read_text,
 )
-from trainer.downloads import Policy, Progress
+from trainer.downloads import Progress
+from trainer.transfer import Policy
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")

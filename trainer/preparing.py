@@ -24,12 +24,13 @@ from trainer import tokenizer as tokenizers
 from trainer.data import FORMAT, Prepared, assemble, prepared_folder, read_prepared
 from trainer.datasets import Source
 from trainer.documents import Fingerprints
-from trainer.downloads import Policy, Progress
+from trainer.downloads import Progress
 from trainer.errors import DataError
 from trainer.files import cache_folder, make_folder, telling_disk_errors, write_whole
 from trainer.parts import SPLITS, Part, Work, fingerprint
 from trainer.token_cache import TokenShard, open_shard, remove_unfinished, write_shard
 from trainer.tokenizer import Tokenizer, train_tokenizer
+from trainer.transfer import Policy
 
 SHORT = 12
 """Digits of a hash in a file name; the whole hash stands inside and is checked."""

@@ -11,9 +11,9 @@ from shard_server import ShardServer, parquet
 
 from trainer.datasets import Climbmix, LocalFiles, Stdlib, resolve
 from trainer.documents import Fingerprints, cut_text
-from trainer.downloads import Policy
 from trainer.errors import DataError, UsageError
 from trainer.parts import Part, Work, fingerprint
+from trainer.transfer import Policy
 
 
 class Told:

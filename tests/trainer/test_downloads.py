@@ -14,8 +14,9 @@ import pytest
 from shard_server import Fault, ShardServer, parquet
 
 from trainer.documents import parquet_fault
-from trainer.downloads import Download, Policy, download_all
+from trainer.downloads import download_all
 from trainer.errors import DataError
+from trainer.transfer import Download, Policy
 
 NAMES = [f"shard_{index:05d}.parquet" for index in range(4)]
 AGAIN = "uv run prepare.py --data climbmix"
@@ -269,7 +270,7 @@ def test_a_full_disk_is_told_with_the_fix(fetch: Fetcher, monkeypatch: pytest.Mo
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("trainer.downloads.os.fsync", full)
+    monkeypatch.setattr("trainer.transfer.os.fsync", full)
     with pytest.raises(DataError, match="disk is full") as caught:
         fetch(*NAMES)
     assert "KERNEL_LAB_CACHE" in caught.value.hint

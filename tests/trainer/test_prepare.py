@@ -219,7 +219,7 @@ def test_climbmix_from_a_bad_server(server: ShardServer, monkeypatch: pytest.Mon
 
 def quick_policy(**settings: int) -> object:
     """Patience without pauses."""
-    from trainer.downloads import Policy
+    from trainer.transfer import Policy
 
     return Policy(**settings, sleep=lambda seconds: None)  # type: ignore[arg-type]
 
