@@ -44,6 +44,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     head: Head
     problems: tuple[Problem, ...] = ()
+    unread: int = 0
+    """Lines before those that were looked at."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,16 +84,40 @@ class _Break(NamedTuple):
     before: int
 
 
+START = Head(lines=0, sha256=GENESIS)
+
+
 def check(lines: Iterable[bytes], pinned: Head | None = None) -> Report:
     """Checks every link; `lines` are a ledger's lines with their newlines.
 
     After a broken link the walk goes on from the line as it stands, so one edit is one problem.
     """
     digests: list[str] = []
+    found = _walk(lines, START, digests)
+    if pinned is not None:
+        found += _against(pinned, digests)
+    return _report(found, START, digests)
+
+
+def check_end(lines: Iterable[bytes]) -> Report:
+    """`check` of the last lines of a ledger, the first of which is taken at its word."""
+    rest = iter(lines)
+    first = next(rest, b"")
+    read = envelope(first)
+    if read is None:
+        what = "the last lines begin with one that is no record"
+        return Report(lines=0, ok=False, head=START, problems=(Problem(line=0, what=what),))
+    digests: list[str] = []
+    after = Head(lines=read.number, sha256=line_sha256(first))
+    return _report(_walk(rest, after, digests), after, digests)
+
+
+def _walk(lines: Iterable[bytes], after: Head, digests: list[str]) -> list[Problem]:
+    """The broken links of the lines behind `after`, whose hashes it adds to `digests`."""
     breaks: list[_Break] = []
     found: list[Problem] = []
-    previous, before, readable = GENESIS, 0, True
-    for place, line in enumerate(lines, start=1):
+    previous, before, readable = after.sha256, after.lines, True
+    for place, line in enumerate(lines, start=after.lines + 1):
         digest = line_sha256(line)
         digests.append(digest)
         read = envelope(line)
@@ -104,23 +130,27 @@ def check(lines: Iterable[bytes], pinned: Head | None = None) -> Report:
             breaks.append(_Break(place, read.previous_sha256, read.number, before))
         previous, readable = digest, read is not None
         before = read.number if read else before + 1
-    found += _explained(breaks, digests)
-    if pinned is not None:
-        found += _against(pinned, digests)
+    return found + _explained(breaks, digests, after.lines)
+
+
+def _report(found: Sequence[Problem], after: Head, digests: Sequence[str]) -> Report:
+    lines = after.lines + len(digests)
     return Report(
-        lines=len(digests),
+        lines=lines,
         ok=not found,
-        head=Head(lines=len(digests), sha256=digests[-1] if digests else GENESIS),
+        head=Head(lines=lines, sha256=digests[-1] if digests else after.sha256),
         problems=tuple(sorted(found, key=lambda problem: problem.line)),
+        unread=max(0, after.lines - 1),
     )
 
 
-def _explained(breaks: Sequence[_Break], digests: Sequence[str]) -> list[Problem]:
+def _explained(breaks: Sequence[_Break], digests: Sequence[str], after: int) -> list[Problem]:
     """A problem for every broken link. Where bytes occur twice, the first place is their own."""
     if not breaks:
         return []
-    places = {digest: place for place, digest in reversed(list(enumerate(digests, start=1)))}
-    return [_explain(one, digests[one.line - 1], places) for one in breaks]
+    numbered = list(enumerate(digests, start=after + 1))
+    places = {digest: place for place, digest in reversed(numbered)}
+    return [_explain(one, digests[one.line - after - 1], places) for one in breaks]
 
 
 def _explain(broken: _Break, digest: str, places: Mapping[str, int]) -> Problem:

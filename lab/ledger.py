@@ -3,7 +3,7 @@
     ledger = Ledger(results / "ledger.jsonl")
     record = ledger.append(record)     # fills in id, time_utc and previous_sha256
     for record in ledger.find(kind="verified", target="rmsnorm"): ...
-    report = ledger.verify()           # any edited, removed or moved line
+    report = ledger.verify()           # any edited, removed or moved line; verify_end: at the end
 
 An append takes a file lock, writes one line and syncs it to disk before it returns; it reads only
 the last two lines, however long the ledger is. A line that a killed process or a full disk left
@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -97,8 +98,13 @@ class Ledger:
 
     def verify(self, pinned: Head | None = None) -> Report:
         """Checks every link of the chain, and that `pinned` is still part of it."""
-        with machine_errors(self.path), self._snapshot() as lines:
+        with machine_errors(self.path), self._snapshot() as (lines, _):
             return chain.check(lines, pinned)
+
+    def verify_end(self, most_bytes: int) -> Report:
+        """The same of the last lines alone, where the ledger is longer than `most_bytes`."""
+        with machine_errors(self.path), self._snapshot(most_bytes) as (lines, whole):
+            return chain.check(lines) if whole else chain.check_end(lines)
 
     def head(self) -> Head:
         """The number of lines and the hash of the last: note it elsewhere, check it later.
@@ -128,10 +134,11 @@ class Ledger:
             ) from error
 
     @contextmanager
-    def _snapshot(self) -> Iterator[Iterator[bytes]]:
-        """All lines of this moment, torn or not; none where there is no file."""
+    def _snapshot(self, most_bytes: int = sys.maxsize) -> Iterator[tuple[Iterator[bytes], bool]]:
+        """The last lines of this moment, torn or not, and whether they are all; none where there is
+        no file."""
         if not self.path.exists():
-            yield iter(())
+            yield iter(()), True
             return
         with self.path.open("rb", buffering=ledger_file.SCAN_BYTES) as file:
             try:
@@ -141,7 +148,10 @@ class Ledger:
                 if error.errno not in ledger_file.FORBIDDEN:
                     raise
                 size = os.fstat(file.fileno()).st_size  # read-only: no lock, and no writer either
-            yield ledger_file.first_bytes(file, size)
+            if size > most_bytes:
+                file.seek(size - most_bytes)
+                file.readline()
+            yield ledger_file.first_bytes(file, size - file.tell()), size <= most_bytes
 
     def _checked(self, end: End) -> End:
         """`end`, if its last line is a record that chains to the one before."""

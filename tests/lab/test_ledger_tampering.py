@@ -48,6 +48,18 @@ def test_any_edit_before_the_last_line_is_found_at_its_place(
     assert found <= {edited, edited + 1, edited + 2}  # an edited link speaks of its neighbour, too
 
 
+def test_a_look_at_the_end_finds_what_is_wrong_there_at_its_place(tmp_path: Path) -> None:
+    """Doctor looks no further: what it says of the end must be what `ledger verify` says."""
+    ledger = filled(tmp_path, 9)
+    lines = lines_of(ledger)
+    lines[6] = lines[6].replace(b"rmsnorm", b"RMSNORM")
+    ledger.path.write_bytes(b"".join(lines))
+    report = ledger.verify_end(sum(map(len, lines[-4:])) + 10)
+    assert (report.lines, report.unread) == (9, 5)
+    assert report.head == ledger.verify().head
+    assert report.problems == ledger.verify().problems
+
+
 def rearranged(tmp_path: Path, order: list[int]) -> Ledger:
     """A ledger whose lines (from 1) were put into `order`."""
     lines = lines_of(filled(tmp_path))
