@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
@@ -51,6 +52,8 @@ class InProcess(Session):
             said = self._worker.answer(kind, asked)
         except Refusal as refusal:
             raise Fault(*refusal.args) from None
+        if kind == "Start":
+            gc.unfreeze()  # a worker freezes what it has; here that would keep all slots for ever
         return msgspec.json.decode(json.dumps({"type": "Done", **said}), type=expected)
 
     def _freeze(self) -> None:
