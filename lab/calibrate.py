@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.context import DEFAULT_VOCAB, Lab, running_file, target_folder
+from lab.context import DEFAULT_VOCAB, Lab, run_settings, running_file, target_folder
 from lab.harness import handicaps
 from lab.progress import Progress, silent
 from lab.records import Broken, Calibrated, Compared, Failed, Handicap, Measured, Quarantined
@@ -84,7 +84,7 @@ def calibrate(
     from trainer.data import open_prepared
 
     folder, name = target_folder(target), lab.preset(preset)
-    settings = _settings(lab, name, data)
+    settings = run_settings(lab, name, data, STEPS, EVAL_TOKENS)
     open_prepared(data)  # what is missing must not come out after the benches
     minutes = (len(plan.benches) * BENCH_S + plan.trainings * RUN_S) / 60
     say(
@@ -160,19 +160,6 @@ def _runs(
         say(f"training, {pairs} pairs, {_words(slowed_by, outcome)}, {took:.0f} s")
         found.append(Handicap(slowed_by=slowed_by, outcome=outcome))
     return tuple(found)
-
-
-def _settings(lab: Lab, preset: str, data: str) -> Settings:
-    from lab.arm import Settings
-
-    return Settings(
-        preset=preset,
-        data=data,
-        steps=STEPS,
-        eval_tokens=EVAL_TOKENS,
-        registry=lab.places.registry,
-        hide=(lab.places.results,),
-    )
 
 
 def _words(slowed_by: float, outcome: Measured | Quarantined | Failed | Compared | Broken) -> str:

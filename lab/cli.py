@@ -166,10 +166,13 @@ def ab(
 ) -> None:
     """Does training gain? Paired runs on step time and val_bpb."""
     from lab import stages
+    from lab.context import run_settings
     from lab.records import Compared
 
     space = lab.workspace(workspace)
-    settings = stages.ab_settings(lab, space, preset, data, steps, eval_tokens, turns)
+    settings = run_settings(
+        *(lab, preset or space.seal.preset, data, steps, eval_tokens), workspace=space, turns=turns
+    )
     with render.progress() as progress:
         record = stages.ab(lab, space, settings, pairs=pairs, fresh=fresh, progress=progress)
     render.show(record, as_json)

@@ -23,6 +23,7 @@ from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
+    from lab.arm import Settings
     from lab.gate import Evidence, Policy
 
 LANGUAGES = ("torch",)
@@ -141,10 +142,34 @@ def handle(lab: Lab, workspace: Workspace) -> str:
     return workspace.name if inside else str(workspace.folder)
 
 
-def hidden(lab: Lab, workspace: Workspace) -> tuple[Path, ...]:
+def hidden(lab: Lab, workspace: Workspace | None = None) -> tuple[Path, ...]:
     """What no candidate may see: the lab's results and ledger, the workspaces beside its own."""
-    beside = workspace.folder.parent.glob(f"*/{workspaces.SEALED}")
+    beside = workspace.folder.parent.glob(f"*/{workspaces.SEALED}") if workspace else ()
     return (lab.places.results, lab.places.ledger, *(seal.parent for seal in beside))
+
+
+def run_settings(
+    lab: Lab,
+    preset: str,
+    data: str,
+    steps: int,
+    eval_tokens: str,
+    *,
+    workspace: Workspace | None = None,
+    turns: bool | None = None,
+) -> Settings:
+    """What training runs train, that of a workspace's candidate above all; none sees `hidden`."""
+    from lab.arm import Settings
+
+    return Settings(
+        preset=lab.preset(preset),
+        data=data,
+        steps=steps,
+        eval_tokens=eval_tokens,
+        registry=lab.places.registry,
+        hide=hidden(lab, workspace),
+        turns=turns,
+    )
 
 
 def incumbent_file(lab: Lab, seal: Seal) -> Path:

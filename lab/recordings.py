@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lab.arm import ArmFailed, Settings, Task, train
+from lab.arm import ArmFailed, Task, train
 from lab.errors import MachineError
 from lab.harness.recording import NotARecording, Recording, load, parse
 from lab.places import ROOT
@@ -132,14 +132,9 @@ def _prepared(progress: Progress) -> Prepared:
 
 def _trained(lab: Lab, seal: Seal) -> dict[str, bytes]:
     """What a training run recorded, by op; plain files, not looked into yet."""
-    settings = Settings(
-        preset=seal.preset,
-        data=DATA,
-        steps=STEPS,
-        eval_tokens="",
-        registry=lab.places.registry,
-        hide=(lab.places.results,),
-    )
+    from lab.context import run_settings
+
+    settings = run_settings(lab, seal.preset, DATA, STEPS, "")
     nothing = Task("", seal.engine, Path(), "")
     with tempfile.TemporaryDirectory(prefix="kernel-lab-recording-") as scratch:
         run = Path(scratch) / "run"

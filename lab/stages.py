@@ -196,29 +196,6 @@ def bench(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Benche
     return lab.ledger.append(record)
 
 
-def ab_settings(
-    lab: Lab,
-    workspace: Workspace,
-    preset: str | None,
-    data: str,
-    steps: int,
-    eval_tokens: str,
-    turns: bool | None = None,
-) -> Settings:
-    """What both arms of an A/B train. Neither arm may see the lab's results."""
-    from lab.arm import Settings
-
-    return Settings(
-        preset=lab.preset(preset or workspace.seal.preset),
-        data=data,
-        steps=steps,
-        eval_tokens=eval_tokens,
-        registry=lab.places.registry,
-        hide=hidden(lab, workspace),
-        turns=turns,
-    )
-
-
 def ab(
     lab: Lab,
     workspace: Workspace,

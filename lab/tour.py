@@ -22,7 +22,7 @@ from dataclasses import replace
 import msgspec
 
 from lab import stages
-from lab.context import Lab, evidence, latest_profile, subject, target_folder
+from lab.context import Lab, evidence, latest_profile, run_settings, subject, target_folder
 from lab.errors import MachineError
 from lab.harness import isolation
 from lab.harness.sandbox import NoSandbox
@@ -166,8 +166,8 @@ def _judge(lab: Lab, workspace: Workspace, progress: Progress, say: Say) -> Judg
             enough = found.tried and _has_pairs(found.tried.outcome)
             say("7/8 ab: " + _again(enough, f"{AB_PAIRS} pairs of {AB_STEPS} training steps"))
             if not enough:
-                settings = stages.ab_settings(
-                    lab, workspace, PRESET, DATA, AB_STEPS, str(EVAL_TOKENS)
+                settings = run_settings(
+                    *(lab, PRESET, DATA, AB_STEPS, str(EVAL_TOKENS)), workspace=workspace
                 )
                 stages.ab(lab, workspace, settings, pairs=AB_PAIRS, progress=progress)
     say("8/8 gate and report")

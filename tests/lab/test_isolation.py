@@ -14,7 +14,7 @@ from made_records import WANTED, benched, calibrated, opened, tried, verified, w
 
 from lab import doctor, stages, tour
 from lab.cli import cli
-from lab.context import Lab, hidden
+from lab.context import Lab, hidden, run_settings
 from lab.errors import MachineError
 from lab.evidence import collect
 from lab.gate import judge
@@ -159,4 +159,4 @@ def test_no_candidate_sees_results_ledger_or_other_workspaces(here: Lab, tmp_pat
     (root / "python").mkdir()
     found = set(hidden(lab, mine))
     assert found == {lab.places.results, lab.places.ledger, root / "mine", root / "other"}
-    assert set(stages.ab_settings(lab, mine, None, "stdlib", 2, "1000").hide) == found
+    assert set(run_settings(lab, "tour", "stdlib", 2, "1000", workspace=mine).hide) == found

@@ -19,7 +19,7 @@ import lab.recordings
 import lab.roofline
 from lab import orchestrate, stages
 from lab.arm import Task
-from lab.context import Lab
+from lab.context import Lab, run_settings
 from lab.errors import CandidateError, CommandError
 from lab.harness import harness_sha256
 from lab.machine import fingerprint
@@ -120,7 +120,7 @@ def here(uncalibrated: Lab) -> Lab:
 
 
 def try_it(here: Lab, space: Workspace, pairs: int = 8, fresh: bool = False) -> Tried:
-    settings = stages.ab_settings(here, space, None, "stdlib", 20, "1000")
+    settings = run_settings(here, space.seal.preset, "stdlib", 20, "1000", workspace=space)
     return stages.ab(here, space, settings, pairs=pairs, fresh=fresh)
 
 
