@@ -124,7 +124,7 @@ def _profile(lab: Lab, source: Path | None) -> Profiled:
 
 def _run_agent(lab: Lab, agent: str, folder: Path) -> None:
     """Runs the agent's command in a workspace, then what the lab can do by itself."""
-    from lab.orchestrate import advance
+    from lab.next_step import advance
 
     render.note(f"{folder.name}: {agent}")
     finished = subprocess.run(shlex.split(agent), cwd=folder, stdout=sys.stderr)

@@ -11,7 +11,8 @@ from lab import describe_calibration  # noqa: F401  teaches it calibrations
 from lab.chain import Report
 from lab.describe import describe, plain, table
 from lab.doctor import Health
-from lab.orchestrate import Catalogue, Plan, Standing, Status, Step
+from lab.next_step import Step
+from lab.orchestrate import Catalogue, Plan, Standing, Status
 from lab.replay import Replay
 from lab.selftest.scorecard import HEADINGS, Scorecard
 from lab.tour import TourEnd

@@ -23,6 +23,7 @@ from lab.context import Lab, run_settings
 from lab.errors import CandidateError, CommandError
 from lab.harness import harness_sha256
 from lab.machine import fingerprint
+from lab.next_step import advance, next_step
 from lab.places import places
 from lab.promote import demote, promote
 from lab.records import (
@@ -49,6 +50,7 @@ class Harness:
     def __init__(self) -> None:
         self.verified: Passed | Failed | None = None
         self.benched: Measured | Quarantined | Failed | None = None
+        self.control = 1.0
         self.step_speedup = 1.1
         self.isolation = "namespaces+seccomp"
         self.first_seed = 0
@@ -65,7 +67,7 @@ class Harness:
     def bench(self, candidate: Path, folder: Any, cases: Any, **settings: Any) -> Any:
         if self.benched:
             return self.benched
-        timed = [made.steady(case.name) for case in cases if case.purpose == "train"]
+        timed = [made.steady(c.name, control=self.control) for c in cases if c.purpose == "train"]
         return Measured(cases=tuple(timed), speedup=made.UNUSED, control=made.UNUSED)
 
     def with_ops(self, pair: Pair, task: Task) -> Pair:
@@ -134,10 +136,10 @@ def judged_after_all(here: Lab, space: Workspace) -> Judged:
 def test_the_whole_way_and_back(here: Lab, harness: Harness) -> None:
     """Promotion reaches the next run, demotion takes it back, each with a record."""
     space, _ = stages.open_workspace(here, TARGET)
-    steps = [orchestrate.next_step(here, space).stage]
+    steps = [next_step(here, space).stage]
     for stage in (stages.verify, stages.bench, try_it):
         stage(here, space)
-        steps.append(orchestrate.next_step(here, space).stage)
+        steps.append(next_step(here, space).stage)
     assert steps == ["verify", "bench", "ab", "promote"]
     judged = stages.gate(here, space)
     assert judged.verdict.decision == "promote"
@@ -145,7 +147,7 @@ def test_the_whole_way_and_back(here: Lab, harness: Harness) -> None:
     hardware = hardware_key("cpu")
     op = resolve("cpu", hardware, registry=here.places.registry)[TARGET]
     assert op.sha256 == record.candidate_sha256
-    assert orchestrate.next_step(here, space).stage == "promoted"
+    assert next_step(here, space).stage == "promoted"
     demote(here, TARGET, "only a test")
     assert resolve("cpu", hardware, registry=here.places.registry)[TARGET].reason == "incumbent"
     kinds = dict.fromkeys(type(line).__name__ for line in here.ledger.read())
@@ -204,7 +206,7 @@ def test_a_failure_is_a_record_and_sends_back_to_the_editor(here: Lab, harness: 
     harness.verified = Failed(reason="numeric", detail="far off")
     space, _ = stages.open_workspace(here, TARGET)
     stages.verify(here, space)
-    step = orchestrate.next_step(here, space)
+    step = next_step(here, space)
     assert (step.stage, step.why) == ("edit", "verify: numeric")
     with pytest.raises(CandidateError, match="failed verification"):
         stages.bench(here, space)
@@ -216,7 +218,7 @@ def test_an_impossible_bench_is_no_evidence(here: Lab, harness: Harness) -> None
     harness.benched = Quarantined(reason="faster_than_light", detail="0.001 ms")
     space, _ = stages.open_workspace(here, TARGET)
     assert judged_after_all(here, space).verdict.decision == "reject"
-    assert orchestrate.next_step(here, space).why == "bench: faster_than_light"
+    assert next_step(here, space).why == "bench: faster_than_light"
 
 
 def test_a_bench_too_noisy_to_tell_is_made_again(here: Lab, harness: Harness) -> None:
@@ -224,8 +226,33 @@ def test_a_bench_too_noisy_to_tell_is_made_again(here: Lab, harness: Harness) ->
     harness.benched = Quarantined(reason="too_noisy", detail="known to 12% either way")
     space, _ = stages.open_workspace(here, TARGET)
     assert judged_after_all(here, space).verdict.decision == "hold"
-    step = orchestrate.next_step(here, space)
+    step = next_step(here, space)
     assert (step.stage, step.why) == ("bench", "again: the machine was noisy")
+
+
+def test_a_machine_that_stays_noisy_is_not_benched_without_end(here: Lab, harness: Harness) -> None:
+    """`orchestrate --agent` would hang there."""
+    harness.benched = Quarantined(reason="too_noisy", detail="wide")
+    space, _ = stages.open_workspace(here, TARGET)
+    assert advance(here, space).stage == "bench"
+    assert len(list(here.ledger.find(kind="benched"))) == 1
+
+
+def test_what_is_open_is_made_again_before_training(here: Lab, harness: Harness) -> None:
+    """Pairs of training runs decide nothing about a bench whose control was off."""
+    harness.control = 1.03
+    space, _ = stages.open_workspace(here, TARGET)
+    stages.verify(here, space, recorded=False)
+    assert next_step(here, space).stage == "bench"
+    stages.bench(here, space)
+    step = next_step(here, space)
+    assert (step.stage, step.command) == ("verify", f"kernel-lab verify {space.name}")
+    stages.verify(here, space)
+    step = next_step(here, space)
+    assert (step.stage, step.why) == (
+        "bench",
+        "undecided: bench_control; ab; ab_step_time; ab_val_bpb",
+    )
 
 
 def test_looks_add_up_and_stop_when_decided(here: Lab, harness: Harness) -> None:
@@ -235,7 +262,7 @@ def test_looks_add_up_and_stop_when_decided(here: Lab, harness: Harness) -> None
     stages.verify(here, space)
     stages.bench(here, space)
     try_it(here, space, pairs=3)
-    assert "--pairs 5" in orchestrate.next_step(here, space).command
+    assert "--pairs 5" in next_step(here, space).command
     try_it(here, space, pairs=5)
     assert harness.asked_pairs == [(0, 3), (3, 5)]
     harness.step_speedup = 1.2
@@ -263,7 +290,7 @@ def test_the_tenth_try_is_sent_to_a_confirmation_and_promoted_by_it(
         here.ledger.append(msgspec.structs.replace(other, outcome=outcome, machine=machine))
     harness.step_speedup = 1.012
     assert len(try_it(here, space).outcome.pairs) == 8
-    step = orchestrate.next_step(here, space)
+    step = next_step(here, space)
     assert step.command.endswith("--fresh")
     assert stages.gate(here, space).verdict.decision == "hold"
     harness.first_seed = 500
@@ -282,7 +309,7 @@ def test_on_a_machine_that_was_not_calibrated_the_next_step_is_that(
     """All evidence of a machine rests on its clocks."""
     space, _ = stages.open_workspace(uncalibrated, TARGET)
     assert judged_after_all(uncalibrated, space).verdict.decision == "hold"
-    step = orchestrate.next_step(uncalibrated, space)
+    step = next_step(uncalibrated, space)
     assert (step.stage, step.command) == ("calibrate", "kernel-lab --engine cpu calibrate-noise")
     assert "promotes nothing" in orchestrate.status(uncalibrated).calibration
 
@@ -295,7 +322,7 @@ def test_a_broken_ab_is_not_continued(
     monkeypatch.setattr(lab.ab, "compare", lambda *given, **named: broken)
     space, _ = stages.open_workspace(here, TARGET)
     assert judged_after_all(here, space).verdict.decision == "reject"
-    assert orchestrate.next_step(here, space).why == "ab: clock_mismatch"
+    assert next_step(here, space).why == "ab: clock_mismatch"
 
 
 def test_pairs_made_without_a_sandbox_are_not_taken_over(here: Lab, harness: Harness) -> None:
@@ -310,7 +337,7 @@ def test_pairs_made_without_a_sandbox_are_not_taken_over(here: Lab, harness: Har
     assert [r.rule for r in judged.verdict.reasons if "without a sandbox" in r.detail] == [
         "sandbox"
     ]
-    assert orchestrate.next_step(here, space).stage == "ab"
+    assert next_step(here, space).stage == "ab"
     harness.isolation = "namespaces+seccomp"
     harness.asked_pairs.clear()
     try_it(here, space, pairs=3)
@@ -346,7 +373,7 @@ def test_no_change_is_neither_benched_nor_tried(here: Lab, harness: Harness) -> 
         with pytest.raises(CandidateError, match="no change") as refused:
             stage(here, space)
         assert refused.value.exit_code == 1
-    step = orchestrate.next_step(here, space)
+    step = next_step(here, space)
     assert step.stage == "edit"
     assert "incumbent called again" in step.why
 
