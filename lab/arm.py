@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lab.harness import sandbox, tree
+from lab.harness.running import descendants, resident_bytes
 from lab.harness.tree import STAND_STILL_S
 from lab.heartbeats import Heartbeats
 from lab.places import ROOT
@@ -259,7 +260,7 @@ class Arm:
 
     def resident_bytes(self) -> int:
         """Memory of the whole tree now."""
-        return tree.resident_bytes(self._process.pid)
+        return resident_bytes(descendants(self._process.pid))
 
     # ---- within ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
@@ -257,7 +257,7 @@ class Sandboxed:
                 self._stop_for("timeout")
             elif len(tree) > self._limits.processes:
                 self._stop_for("processes")
-            elif sum(map(_resident, tree)) > memory:
+            elif resident_bytes(tree) > memory:
                 self._stop_for("memory")
 
     def _capture(self) -> None:
@@ -316,8 +316,10 @@ def send_signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _resident(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
+def resident_bytes(processes: Iterable[int]) -> int:
+    """Resident memory of those that are still there; what they share counts for each."""
+    total = 0
+    for pid in processes:
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_info().rss
+    return total

@@ -51,15 +51,6 @@ def stop(process: Sandboxed) -> bool:
     return True
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of every process below `pid`; what they share counts for each."""
-    total = 0
-    for below in descendants(pid):
-        with contextlib.suppress(psutil.Error):
-            total += psutil.Process(below).memory_info().rss
-    return total
-
-
 def stands_still(pid: int) -> bool:
     """Whether every process below `pid` is stopped, and none was started meanwhile."""
     seen = list(descendants(pid))
