@@ -21,14 +21,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lab.errors import CommandError, MachineError
 from lab.harness import protocol, sandbox, tree
-from lab.harness.running import Limits, descendants
+from lab.harness.running import Limits
 from lab.places import ROOT, default_results
 from lab.records import FailureReason
 from trainer.engines.torch.allocator import NEVER_TRIM
@@ -246,9 +246,9 @@ class Session:
         self._freeze()
         return traced.operators
 
-    def processes(self) -> Iterator[int]:
-        """The ids of the worker's processes."""
-        return descendants(self._process.pid) if self._process else iter(())
+    def cpu_s(self) -> float:
+        """CPU seconds that the worker's processes have used."""
+        return sum(tree.cpu_s(self._process.pid).values()) if self._process else 0.0
 
     def read_given(self, slots: int) -> torch.Tensor:
         """A private copy of what was given, uint8 [slots, given_bytes]."""

@@ -19,8 +19,7 @@ import ctypes
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -97,16 +96,6 @@ def shares(before: Reading, after: Reading, ours_s: float) -> Reading:
     stolen = (after["stolen"] - before["stolen"]) / total
     others = (after["busy"] - before["busy"] - ours_s) / total
     return {"stolen_cpu": min(1.0, max(0.0, stolen)), "others_cpu": min(1.0, max(0.0, others))}
-
-
-def process_seconds(processes: Iterator[int]) -> float:
-    """CPU seconds that this process and those have used."""
-    used = time.process_time()
-    for pid in processes:
-        with contextlib.suppress(psutil.Error):
-            times = psutil.Process(pid).cpu_times()
-            used += times.user + times.system
-    return used
 
 
 def throttle_events(folder: Path = CPUS) -> float:

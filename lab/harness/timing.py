@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -30,7 +30,7 @@ from lab.harness.clocks import Block
 from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
 from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
-from lab.harness.telemetry import Watch, process_seconds
+from lab.harness.telemetry import Watch
 from lab.progress import Progress
 from lab.records import CaseTiming, Interval
 
@@ -180,8 +180,7 @@ class CaseTimes:
 
     def _used_s(self) -> float:
         """CPU seconds of the judge and the workers."""
-        trees = (session.processes() for session in self.sessions.values())
-        return process_seconds(chain.from_iterable(trees))
+        return time.process_time() + sum(session.cpu_s() for session in self.sessions.values())
 
     def _draw(self, generator: np.random.Generator) -> Content:
         return inputs.draw(self.folder.target, self.case, self.dtype, generator)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +35,11 @@ def test_a_tick_counted_too_late_is_no_negative_share() -> None:
 
 def test_the_counters_are_of_this_machine() -> None:
     """Busy time is a part of all time, and a busy process makes it grow."""
-    before, used = telemetry.cpu_seconds(), telemetry.process_seconds(iter(()))
+    before = telemetry.cpu_seconds()
     sum(range(10_000_000))
-    after, now = telemetry.cpu_seconds(), telemetry.process_seconds(iter(()))
+    after = telemetry.cpu_seconds()
     assert 0 <= after["stolen"] <= after["busy"] <= after["total"]
     assert after["total"] > before["total"]
-    assert now > used
-
-
-def test_a_process_that_is_gone_is_left_out() -> None:
-    """A worker may lose a child between the listing and the question."""
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    gone = telemetry.process_seconds(iter([child.pid]))
-    assert gone == pytest.approx(telemetry.process_seconds(iter(())), abs=1.0)
-    assert telemetry.process_seconds(iter([os.getpid()])) > gone
 
 
 def test_clocks_heat_and_throttling_are_read_where_they_are_told(tmp_path: Path) -> None:
