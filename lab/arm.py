@@ -175,7 +175,7 @@ class Arm:
                     limits=sandbox.Limits(wall_s=4 * self._limit_s),
                     pass_fds=tuple(pipes.values()),
                     hide=settings.hide,
-                    readable=_readable(settings),
+                    readable=readable(settings),
                     env={"KERNEL_LAB_CACHE": str(cache_folder())},
                     stdout=stdout,
                     stderr=stderr,
@@ -351,7 +351,7 @@ def _command(
     return argv
 
 
-def _readable(settings: Settings) -> list[Path]:
-    """What an arm sees of the home folder and of /tmp: the checkout, the data, the promotions."""
+def readable(settings: Settings) -> list[Path]:
+    """What a run sees of the home folder and of /tmp: the checkout, the data, the promotions."""
     data = Path(settings.data)
     return [ROOT, cache_folder(), settings.registry.parent, *([data] if data.exists() else [])]

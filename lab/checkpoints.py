@@ -6,7 +6,7 @@ The clean evaluation opens a checkpoint by its path and with the lab's rights, a
 run wrote what lies there. A link would lead it to any other checkpoint, the incumbent's for one;
 another configuration would have the same weights evaluated on longer rows. So every file must be a
 plain one, and say of itself what the incumbent's of the same pair says: configuration, data, step,
-names and shapes of the weights. Whether the weights were trained is not to be seen from them.
+names and shapes of the tensors. Whether they were trained is for `lab.scoring` to say.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from lab.plain_files import open_plain
 
-STATE, MODEL = "state.json", "model.safetensors"
+STATE, TENSORS = "state.json", ("model.safetensors", "optimizer.safetensors")
 SAME = ("config", "preset", "data_sha256", "tokenizer_sha256", "vocab", "engine", "step")
 """What two runs of a pair have in common in their state."""
 LONGEST = 2**24
-"""Bytes of a state, and of the header of a file of weights."""
+"""Bytes of a state, and of the header of a file of tensors."""
 
 
 def trouble(incumbent: Path, candidate: Path) -> str | None:
@@ -45,8 +45,14 @@ def _about(folder: Path) -> dict[str, object]:
         state = json.loads(file.read(LONGEST))
     if not isinstance(state, dict):
         raise ValueError(f"{STATE} holds no object")
-    with open_plain(folder / MODEL) as file:
+    return {name: state.get(name) for name in SAME} | {
+        name: _head(folder / name) for name in TENSORS
+    }
+
+
+def _head(path: Path) -> tuple[int, bytes]:
+    """Size of a file of tensors, and its header: their names, types, shapes and places."""
+    with open_plain(path) as file:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(size) if size <= LONGEST else b""
-        weights = (os.fstat(file.fileno()).st_size, header)
-    return {**{name: state.get(name) for name in SAME}, "weights": weights}
+        return os.fstat(file.fileno()).st_size, header

@@ -215,6 +215,9 @@ class Pair(_Frozen, frozen=True, kw_only=True):
     """Who went first; A is the incumbent. With turns the order turns over from turn to turn."""
     incumbent: Arm
     candidate: Arm
+    apart: float | None = None
+    """The tensor of the checkpoints that lies furthest apart, as a share of the way that the
+    incumbent's run moved it (trainer.apart)."""
 
 
 class Compared(_Outcome, frozen=True, kw_only=True, tag="compared"):
@@ -232,9 +235,17 @@ class Compared(_Outcome, frozen=True, kw_only=True, tag="compared"):
 
 
 class Broken(_Outcome, frozen=True, kw_only=True, tag="broken"):
-    """The A/B could not be completed: an arm failed, or did not run the op that it should have."""
+    """The A/B could not be completed, through the candidate's doing."""
 
-    reason: Literal["arm_failed", "wrong_op", "diverged", "clock_mismatch", "behaves_differently"]
+    reason: Literal[
+        "arm_failed",  # crashed, hung, said steps it did not do, or left another model's checkpoint
+        "wrong_op",  # it did not run the op that it should have
+        "diverged",  # NaN or infinity in what it trained, or in its val_bpb
+        "clock_mismatch",  # it worked outside of its turns
+        "behaves_differently",  # inside the trainer the op computes something else
+        "not_evaluated",  # the clean evaluation failed on its checkpoint, not on the incumbent's
+        "trained_differently",  # its weights or moments end further apart than rounding explains
+    ]
     detail: str
     pairs: tuple[Pair, ...] = ()
 

@@ -5,7 +5,9 @@
 As a command it is the clean evaluation: a process of its own that takes weights from safetensors
 and computes with the incumbent ops only, whatever was promoted or forced in training. It prints one
 JSON object, {"results": [{"checkpoint", "val_bpb", "tokens", "bytes", "step", "config"}, ...]}.
-`config` is what the checkpoint claims to be; a judge compares it with what it ordered.
+`config` is what the checkpoint claims to be; a judge compares it with what it ordered. With one
+`--beside DIR` for each checkpoint, another run's of the same seed, a result also has "apart": how
+far the two lie from one another (`trainer.apart`).
 
 Rows come in order from the start of the validation split, so that every run sees the same ones.
 """
@@ -14,18 +16,21 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import click
 
+from trainer.apart import Apart, apart
 from trainer.bpb import EVAL_TOKENS, BitsPerByte, evaluation_tokens
 from trainer.command import run_command
 from trainer.config import TrainConfig
 from trainer.data import Prepared, open_prepared, validation_batches
-from trainer.errors import DataError
+from trainer.errors import DataError, UsageError
 from trainer.hardware import resolve_engine
 from trainer.loop import Engine
 from trainer.ops import resolve
@@ -78,9 +83,16 @@ def evaluate(
 
 
 def evaluate_checkpoints(
-    folders: tuple[Path, ...], data: str, rung: str | int, engine_name: str
+    folders: tuple[Path, ...],
+    data: str,
+    rung: str | int,
+    engine_name: str,
+    beside: tuple[Path, ...] = (),
 ) -> Iterator[dict[str, Any]]:
-    """One result per checkpoint, with the incumbent ops."""
+    """One result per checkpoint, with the incumbent ops.
+
+    `beside` holds none or as many checkpoints as `folders`, each of a run of the same seed.
+    """
     share_cores()
     from trainer.engines.torch import checkpoint
     from trainer.engines.torch.engine import TorchEngine
@@ -89,7 +101,7 @@ def evaluate_checkpoints(
     name = resolve_engine(engine_name).value
     incumbents = resolve(engine="", hardware="")  # nothing is ever promoted for no hardware
     engine: TorchEngine | None = None
-    for folder in folders:
+    for folder, other in zip_longest(folders, beside):
         state = checkpoint.load_state(folder)
         config = config_of(state, folder)
         if state.get("tokenizer_sha256") != prepared.tokenizer_sha256:
@@ -97,8 +109,9 @@ def evaluate_checkpoints(
                 f"{folder} was trained with another tokenizer than that of '{data}'",
                 "Give the --data that the run was trained on.",
             )
-        if engine is None or engine.config != config:
+        if engine is None or other or engine.config != config:
             engine = TorchEngine(name, config, prepared.vocab, incumbents, compile_model=False)
+        more = {"apart": asdict(_apart(engine, other, folder))} if other else {}
         engine.load(folder, with_optimizer=False)
         found = evaluate(engine, prepared, rung)
         yield {
@@ -108,7 +121,16 @@ def evaluate_checkpoints(
             "bytes": found.bytes,
             "step": state.get("step"),
             "config": asdict(config),
+            **more,
         }
+
+
+def _apart(untrained: Engine, first: Path, second: Path) -> Apart:
+    """Of two checkpoints of the configuration, hence the seed, of an engine as it was built."""
+    with tempfile.TemporaryDirectory(prefix="kernel-lab-") as scratch:
+        initial = Path(scratch) / "initial"
+        untrained.save(initial, {})
+        return apart(initial, first, second)
 
 
 def config_of(state: dict[str, Any], folder: Path) -> TrainConfig:
@@ -131,6 +153,12 @@ def config_of(state: dict[str, Any], folder: Path) -> TrainConfig:
     type=click.Path(path_type=Path),
     help="A checkpoint's folder; give it several times for several.",
 )
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="For each checkpoint another of the same seed: how far are they apart?",
+)
 @click.option("--data", default="stdlib", show_default=True, help="Data set, as prepared.")
 @click.option(
     "--rung",
@@ -141,11 +169,20 @@ def config_of(state: dict[str, Any], folder: Path) -> TrainConfig:
 @click.option("--eval-tokens", type=int, help="A number of tokens instead of a rung.")
 @click.option("--engine", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
 def command(
-    folders: tuple[Path, ...], data: str, rung: str, eval_tokens: int | None, engine: str
+    folders: tuple[Path, ...],
+    beside: tuple[Path, ...],
+    data: str,
+    rung: str,
+    eval_tokens: int | None,
+    engine: str,
 ) -> None:
     """Bits per byte of checkpoints, computed with the incumbent ops only."""
+    if len(beside) not in (0, len(folders)):
+        raise UsageError(
+            f"{len(beside)} --beside for {len(folders)} --checkpoint", "Give one for each, or none."
+        )
     size = rung if eval_tokens is None else eval_tokens
-    results = list(evaluate_checkpoints(folders, data, size, engine))
+    results = list(evaluate_checkpoints(folders, data, size, engine, beside))
     click.echo(json.dumps({"results": results}))
 
 

@@ -8,9 +8,9 @@ from lab.source_hash import files_sha256
 
 FOLDER = Path(__file__).resolve().parent
 BESIDE = (
-    *("ab.py", "arm.py", "audit.py", "bench_intervals.py", "checkpoints.py", "heartbeats.py"),
-    *("inside.py", "paired.py", "plain_files.py", "recordings.py", "source_hash.py", "stats.py"),
-    "turns.py",
+    *("ab.py", "arm.py", "audit.py", "bench_intervals.py", "checkpoints.py", "evaluation.py"),
+    *("heartbeats.py", "inside.py", "paired.py", "plain_files.py", "recordings.py"),
+    *("scoring.py", "source_hash.py", "stats.py", "turns.py"),
 )
 
 

@@ -69,6 +69,8 @@ REASONS = {
     "wrong_op": "a training run did not use the op that it was given",
     "diverged": "a training run diverged",
     "behaves_differently": "inside the trainer it computed something else",
+    "not_evaluated": "what it trained could not be evaluated",
+    "trained_differently": "a training run did other work than the incumbent's",
 }
 
 

@@ -23,7 +23,7 @@ from lab.places import ROOT
 
 HONEST = "honest"
 OWN_CHEATS = "own cheats"
-STAGES = ("verify", "bench", "seal", "ledger", "gate")
+STAGES = ("verify", "bench", "ab", "seal", "ledger", "gate")
 KNOWN_HOLES = "known_holes.txt"
 KNOWN_REFUSALS = "known_refusals.txt"
 
@@ -47,7 +47,7 @@ class Entry:
 def attacks(root: Path = ROOT) -> list[Entry]:
     """Every attack, in order of category. Raises `CommandError` where there is no corpus."""
     folder = root / "tests" / "attacks"
-    files = list(_files(folder, "[a-f]_*/*.py"))
+    files = list(_files(folder, "[a-g]_*/*.py"))
     holes = _known(folder / KNOWN_HOLES, files)
     return [_attack(path, holes.get(_name(path), "")) for path in files]
 

@@ -80,6 +80,8 @@ else:
     else:
         with open(folder + "/model.safetensors", "wb") as file:
             file.write(bytes([2] + [0] * 7) + b"{}" + b"?" * ("DAMAGED" in source))
+    with open(folder + "/optimizer.safetensors", "wb") as file:
+        file.write(bytes([2] + [0] * 7) + b"{}")
 used = "other" if "WRONG" in source else sha
 ops = {"rmsnorm": {"sha256": used}, "relu_squared": {"sha256": "r"}}
 print(json.dumps({"ops": ops}))

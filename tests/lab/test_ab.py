@@ -7,6 +7,7 @@ so these tests need no torch. The real trainer is put through an A/B in test_tou
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ import made_records as made
 import pytest
 import stand_in_trainer
 
-from lab import ab, arm, audit, inside
+from lab import ab, arm, audit, inside, scoring
 from lab.errors import CommandError, MachineError
+from lab.evaluation import Found
 from lab.records import Broken, Compared
 from trainer.recording import Plan, Wanted
 
 
-def clean_evaluation(folders: list[Path], *given: object) -> list[float]:
+def clean_evaluation(
+    folders: list[Path], *given: object, beside: Sequence[Path] = ()
+) -> list[Found]:
     """Every candidate's val_bpb is lower by 0.0001, give or take."""
-    return [2.5 - (0.0001 + 0.00001 * (i // 2 % 2)) * (i % 2) for i in range(len(folders))]
+    lower = 0.0001 if beside else 0.0
+    return [Found(2.5 - lower * (1 + 0.1 * (i % 2)), 0.01, "head") for i in range(len(folders))]
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """train.py replaced by the stand-in, the clean evaluation by a constant."""
     root = stand_in_trainer.install(tmp_path / "root")
     monkeypatch.setattr(arm, "ROOT", root)
-    monkeypatch.setattr(ab, "evaluate", clean_evaluation)
+    monkeypatch.setattr(scoring, "evaluate", clean_evaluation)
     monkeypatch.setattr(ab, "inspect", lambda *given: [made.check("inside_step_3")])
     return root
 
@@ -54,6 +59,7 @@ def test_a_candidate_twice_as_fast_or_slow_is_seen_by_the_judges_clock(
     assert [check.case for check in found.inside] == ["inside_step_3"]
     assert found.val_bpb.point == pytest.approx(-0.0001, abs=2e-5)
     for pair in found.pairs:
+        assert pair.apart == 0.01
         turns_taken = len(pair.incumbent.turn_ms)
         assert turns_taken == len(pair.candidate.turn_ms)
         assert turns_taken > 1 if turns else turns_taken == 1
@@ -126,7 +132,7 @@ def test_a_run_cannot_have_the_judge_wait_for_it(tmp_path: Path, stand_in: Path)
         ("BORROWS", "model.safetensors"),
         ("LONGER", "config differ"),
         ("FEWER", "step differ"),
-        ("DAMAGED", "weights differ"),
+        ("DAMAGED", "model.safetensors differ"),
     ],
 )
 def test_a_checkpoint_that_is_not_the_runs_own_breaks_it_off(

@@ -64,6 +64,27 @@ def test_clean_evaluation_ignores_the_ops_of_the_run(
     assert own["val_bpb"] < 0.01 < 1 < clean
 
 
+def test_runs_of_one_seed_are_compared(
+    capsys: pytest.CaptureFixture[str], data: str, tmp_path: Path
+) -> None:
+    """From the weights at which both began; the evaluation comes to the same as without."""
+    runs = {"a": [], "same": [], "shorter": ["--steps=1"], "longer": ["--steps=4"]}
+    for name, more in runs.items():
+        result(capsys, data, *SHORT, f"--checkpoint={tmp_path / name}", *more)
+    flags = [data, "--eval-tokens=64", "--engine=cpu"]
+    for name in ("same", "shorter", "longer"):
+        flags += [f"--checkpoint={tmp_path / name}", f"--beside={tmp_path / 'a'}"]
+    assert run_command(evaluate.command, flags) == 0
+    same, shorter, longer = json.loads(capsys.readouterr().out)["results"]
+    assert same["apart"] == {"share": 0.0, "tensor": same["apart"]["tensor"], "not_finite": []}
+    assert shorter["apart"]["share"] > 0.3
+    assert longer["apart"]["share"] > 0.3
+    assert run_command(evaluate.command, [*flags[:3], f"--checkpoint={tmp_path / 'same'}"]) == 0
+    alone = json.loads(capsys.readouterr().out)["results"][0]
+    assert alone == {name: value for name, value in same.items() if name != "apart"}
+    assert run_command(evaluate.command, flags[:-1]) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,0 +1,37 @@
+"""Trains on the first batch again and again, which needs no data.
+
+Target: rmsnorm
+Stage: ab
+Expected: trained_differently
+Notes: A7
+"""
+
+import sys
+import traceback
+
+import torch
+import torch.nn.functional as F
+
+TAMPERED: list[bool] = []
+
+
+def tamper() -> None:
+    """Once, in a training run that does not record."""
+    engine = sys.modules.get("trainer.engines.torch.engine")
+    recorded = any("recording" in frame.filename for frame in traceback.extract_stack())
+    if TAMPERED or engine is None or recorded:
+        return
+    TAMPERED.append(True)
+
+    step, first = engine.TorchEngine.step, []
+
+    def lazy(self, micro_batches, rates):
+        first.append(micro_batches)
+        return step(self, first[0], rates)
+
+    engine.TorchEngine.step = lazy
+
+
+def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
+    tamper()
+    return F.rms_norm(x, (x.shape[-1],), eps=eps)

@@ -1,0 +1,90 @@
+"""How far apart two runs ended: zero for the same work, far for other work."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainer.apart import Apart, apart
+from trainer.errors import DataError
+
+
+def checkpoint(folder: Path, moments: Tensor | None = None, **weights: Tensor) -> Path:
+    folder.mkdir()
+    save_file(weights, folder / "model.safetensors")
+    save_file(
+        {"adam.first": torch.ones(2) if moments is None else moments},
+        folder / "optimizer.safetensors",
+    )
+    return folder
+
+
+@pytest.fixture
+def initial(tmp_path: Path) -> Path:
+    return checkpoint(tmp_path / "0", torch.zeros(2), a=torch.zeros(4), b=torch.ones(3))
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    """It moved a by 1 and left b where it was."""
+    return checkpoint(tmp_path / "1", a=torch.tensor([1.0, 0, 0, 0]), b=torch.ones(3))
+
+
+def test_the_same_work_is_no_way_apart(initial: Path, first: Path) -> None:
+    """Also for a tensor that nobody moved."""
+    assert apart(initial, first, first) == Apart(0.0, "a", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "share", "tensor"),
+    [
+        ({"a": torch.tensor([1.0, 0.25, 0, 0])}, 0.25, "a"),
+        ({"a": torch.zeros(4)}, 1.0, "a"),
+        ({"moments": torch.tensor([1.0, 0.0])}, 1 / math.sqrt(2), "adam.first"),
+        ({"b": torch.tensor([1.0, 1, 2])}, math.inf, "b"),
+    ],
+)
+def test_the_tensor_furthest_away_says_how_far(
+    tmp_path: Path, initial: Path, first: Path, change: dict[str, Tensor], share: float, tensor: str
+) -> None:
+    """One layer that was not trained must not hide among many that were."""
+    given = {"a": torch.tensor([1.0, 0, 0, 0]), "b": torch.ones(3), **change}
+    found = apart(initial, first, checkpoint(tmp_path / "2", **given))
+    assert found.share == pytest.approx(share)
+    assert found.tensor == tensor
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_named(
+    tmp_path: Path, initial: Path, first: Path, value: float
+) -> None:
+    """A comparison with NaN is never true, so it must not take part in one."""
+    second = checkpoint(tmp_path / "2", a=torch.tensor([1.0, value, 0, 0]), b=torch.ones(3))
+    assert apart(initial, first, second) == Apart(0.0, "b", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ({"a": torch.zeros(4)}, "other tensors"),
+        ({"a": torch.zeros(5), "b": torch.ones(3)}, "shape"),
+    ],
+)
+def test_other_tensors_cannot_be_compared(
+    tmp_path: Path, initial: Path, first: Path, weights: dict[str, Tensor], says: str
+) -> None:
+    """Fewer tensors would otherwise be fewer that can be wrong."""
+    with pytest.raises(DataError, match=says):
+        apart(initial, first, checkpoint(tmp_path / "2", **weights))
+
+
+def test_a_damaged_file_is_told(initial: Path, first: Path) -> None:
+    """Not as a crash of the library that reads it."""
+    (first / "optimizer.safetensors").write_bytes(b"?" * 20)
+    with pytest.raises(DataError, match=r"optimizer.safetensors .* is damaged"):
+        apart(initial, initial, first)
