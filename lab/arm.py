@@ -33,12 +33,18 @@ from lab.harness.running import descendants, resident_bytes
 from lab.harness.tree import STAND_STILL_S
 from lab.heartbeats import Heartbeats
 from lab.places import ROOT
-from lab.plain_files import last_lines
+from lab.plain_files import bytes_below, last_lines
 from trainer.files import cache_folder
 from trainer.recording import Plan
 
 WATCH_EVERY_S = 0.01
 """At the end of a run its CPU time is read so often; what it uses after the last look is lost."""
+
+LARGEST_FOLDER = 2**34
+"""Bytes of all that a run writes. A checkpoint takes 12 per weight, and a billion weights are more
+than a machine trains in an A/B; what fills the disk fails the other arm, and is nobody's fault."""
+LOOK_EVERY_S = 1.0
+"""So often its folder is measured, while it is waited for."""
 
 LONGEST_OUTPUT = 2**24
 """Bytes of what a run printed that are read, from its end. A report lists every step."""
@@ -153,6 +159,8 @@ class Arm:
         self._stopped: float | None = None
         """Since when."""
         self._stopped_s = 0.0
+        self._looked = 0.0
+        """At its folder, when."""
         self._spawned = time.perf_counter()
         argv = _command(task, settings, folder, seed, steps, candidate)
         self._start(argv, settings, plan)
@@ -236,7 +244,7 @@ class Arm:
         while self._process.poll() is None:
             used = sum(tree.cpu_s(self._process.pid).values()) - sum(self._cpu_s.values())
             after_cpu_s = max(after_cpu_s, used)
-            self._check_time()
+            self._check_limits()
             self._beats.listen(WATCH_EVERY_S)
         ended = time.perf_counter()
         self._check_end()
@@ -280,14 +288,22 @@ class Arm:
     def _left_s(self) -> float:
         return self._limit_s - (time.perf_counter() - self._spawned - self._stopped_s)
 
-    def _check_time(self) -> None:
+    def _check_limits(self) -> None:
         if self._left_s() <= 0:
             raise self._failure(f"stopped by the lab: timeout (limit {self._limit_s:.0f} s)")
+        if time.perf_counter() - self._looked > LOOK_EVERY_S:
+            self._looked = time.perf_counter()
+            self._check_folder()
+
+    def _check_folder(self) -> None:
+        if bytes_below(self.folder, LARGEST_FOLDER) > LARGEST_FOLDER:
+            limit = f"{LARGEST_FOLDER / 2**30:.0f} GiB"
+            raise self._failure(f"stopped by the lab: it wrote more than {limit}")
 
     def _await(self, expected: str) -> float:
         """Waits for the next heartbeat, which must be this one; when it came."""
         while not self._beats.lines:
-            self._check_time()
+            self._check_limits()
             if self._beats.closed:
                 self._ended_early(expected)
             self._beats.listen(min(1.0, self._left_s()))
@@ -310,6 +326,7 @@ class Arm:
         if process.returncode != 0:
             tail = last_lines(self.folder / "stderr", LONGEST_OUTPUT)[-4:]
             raise self._failure(f"exit code {process.returncode}: {' | '.join(tail)}")
+        self._check_folder()
 
     def _ops(self) -> dict[str, str]:
         """The op table of the run's report, the last line of its output."""

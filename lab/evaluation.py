@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.arm import Settings, readable, run_folder
 from lab.harness import sandbox
@@ -39,6 +40,8 @@ class Found:
     """Which one that is."""
     not_finite: tuple[str, ...] = ()
     """Its tensors that hold NaN or infinity."""
+    compute_dtype: str = ""
+    """Of the activations in training, from which the rounding comes."""
 
 
 def evaluate(
@@ -86,14 +89,17 @@ def _answer(
         raise NotEvaluated(f"{ended}: {process.tail()}"[:600])
     try:
         results = json.loads(process.stdout.splitlines()[-1])["results"]
-        return [
-            Found(
-                val_bpb=float(result["val_bpb"]),
-                apart=float(result.get("apart", {}).get("share", 0.0)),
-                tensor=str(result.get("apart", {}).get("tensor", "")),
-                not_finite=tuple(map(str, result.get("apart", {}).get("not_finite", ()))),
-            )
-            for result in results
-        ]
+        return [_found(result) for result in results]
     except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotEvaluated(f"its answer cannot be read: {error!r}") from error
+
+
+def _found(result: dict[str, Any]) -> Found:
+    beside = result.get("apart", {})
+    return Found(
+        val_bpb=float(result["val_bpb"]),
+        apart=float(beside.get("share", 0.0)),
+        tensor=str(beside.get("tensor", "")),
+        not_finite=tuple(map(str, beside.get("not_finite", ()))),
+        compute_dtype=str(result.get("compute_dtype", "")),
+    )

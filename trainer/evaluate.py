@@ -6,8 +6,8 @@ As a command it is the clean evaluation: a process of its own that takes weights
 and computes with the incumbent ops only, whatever was promoted or forced in training. It prints one
 JSON object, {"results": [{"checkpoint", "val_bpb", "tokens", "bytes", "step", "config"}, ...]}.
 `config` is what the checkpoint claims to be; a judge compares it with what it ordered. With one
-`--beside DIR` for each checkpoint, another run's of the same seed, a result also has "apart": how
-far the two lie from one another (`trainer.apart`).
+`--beside DIR` for each checkpoint, another run's of the same seed, a result also has "apart", how
+far the two lie from one another (`trainer.apart`), and the "compute_dtype" they were trained in.
 
 Rows come in order from the start of the validation split, so that every run sees the same ones.
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 import click
 
-from trainer.apart import Apart, apart
+from trainer.apart import apart
 from trainer.bpb import EVAL_TOKENS, BitsPerByte, evaluation_tokens
 from trainer.command import run_command
 from trainer.config import TrainConfig
@@ -111,7 +111,7 @@ def evaluate_checkpoints(
             )
         if engine is None or other or engine.config != config:
             engine = TorchEngine(name, config, prepared.vocab, incumbents, compile_model=False)
-        more = {"apart": asdict(_apart(engine, other, folder))} if other else {}
+        more = _beside(engine, other, folder) if other else {}
         engine.load(folder, with_optimizer=False)
         found = evaluate(engine, prepared, rung)
         yield {
@@ -125,12 +125,13 @@ def evaluate_checkpoints(
         }
 
 
-def _apart(untrained: Engine, first: Path, second: Path) -> Apart:
+def _beside(untrained: Engine, first: Path, second: Path) -> dict[str, Any]:
     """Of two checkpoints of the configuration, hence the seed, of an engine as it was built."""
     with tempfile.TemporaryDirectory(prefix="kernel-lab-") as scratch:
         initial = Path(scratch) / "initial"
         untrained.save(initial, {})
-        return apart(initial, first, second)
+        found = apart(initial, first, second)
+    return {"apart": asdict(found), "compute_dtype": untrained.notes["compute_dtype"].value}
 
 
 def config_of(state: dict[str, Any], folder: Path) -> TrainConfig:

@@ -2,8 +2,8 @@
 
     scorecard = run("cpu", only=None, quick=False)
 
-`quick` leaves out what needs a clock (attacks on the bench, the A/A, the slowed copies) and the
-targets' own cheats, which the tests try anyway.
+`quick` leaves out what needs a clock (attacks on the bench and the A/B, the A/A, the slowed copies)
+and the targets' own cheats, which the tests try anyway.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lab.selftest.scorecard import Scorecard
 from lab.selftest.trials import Trial, Trials, planted_secret
 
 NEEDS_COMPILER = "Needs: compiler"
+TIMED = ("bench", "ab")
 
 
 def run(
@@ -56,7 +57,7 @@ def chosen(only: str | None, quick: bool) -> list[Entry]:
         entry
         for entry in every
         if (only is None or entry.category.lower().startswith(only.lower()))
-        and not (quick and entry.stage == "bench")
+        and not (quick and entry.stage in TIMED)
     ]
     if not found:
         names = ", ".join(dict.fromkeys(entry.category for entry in every))

@@ -97,6 +97,20 @@ def test_work_of_a_run_that_is_woken_early_is_counted(tmp_path: Path) -> None:
         assert candidate._between_cpu_s - quiet > 0.9
 
 
+def test_a_run_that_fills_the_disk_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the incumbent's run finds it full and nobody is to blame. Also at its very end."""
+    monkeypatch.setattr(arm, "LARGEST_FOLDER", 2**20)
+    with stand_in_trainer.start(tmp_path, "# STEP_S=0.01 ") as candidate:
+        candidate.get_ready()
+        candidate.turn(4)
+        with (candidate.folder / "rubbish").open("wb") as file:
+            file.truncate(2**21)
+        with pytest.raises(ArmFailed, match="wrote more than"):
+            candidate.finish()
+
+
 @pytest.mark.parametrize(
     ("source", "limit_s", "says"),
     [

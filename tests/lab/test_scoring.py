@@ -14,7 +14,7 @@ from lab import scoring
 from lab.arm import Run
 from lab.errors import MachineError
 from lab.evaluation import Found, NotEvaluated
-from lab.scoring import APART, Stopped, Trained
+from lab.scoring import Stopped, Trained, limit
 
 
 def run(folder: Path, **state: object) -> Run:
@@ -58,14 +58,24 @@ def score(
     return [pair.candidate.val_bpb for pair in pairs], stopped
 
 
-GOOD = Found(2.4, 0.01, "head")
+GOOD = Found(2.4, 0.01, "head", compute_dtype="float32")
 
 
 def test_runs_that_differ_by_rounding_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both pairs, with the candidate's own val_bpb."""
-    assert score(tmp_path, monkeypatch, [GOOD, Found(2.5, APART, "head")]) == ([2.4, 2.5], None)
+    for dtype in ("float32", "bfloat16"):
+        far = Found(2.5, limit(dtype, 4), "head", compute_dtype=dtype)
+        assert score(tmp_path / dtype, monkeypatch, [GOOD, far]) == ([2.4, 2.5], None)
+
+
+def test_the_longer_the_run_the_further_rounding_leads() -> None:
+    """And in a narrower type further; where it may lead anywhere, nothing is refused."""
+    assert limit("float32", 2) == limit("float32", 4) == 0.05
+    assert limit("float32", 40) == 0.5
+    assert limit("bfloat16", 20) == limit("", 20) == 0.8
+    assert limit("float32", 81) == limit("bfloat16", 26) == math.inf
 
 
 @pytest.mark.parametrize(

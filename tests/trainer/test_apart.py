@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainer.apart import Apart, apart
+from trainer.apart import FEWEST, Apart, apart
 from trainer.errors import DataError
 
 
 def checkpoint(folder: Path, moments: Tensor | None = None, **weights: Tensor) -> Path:
+    """Each element of a weight or moment stands for a row of as many as it takes to count."""
     folder.mkdir()
-    save_file(weights, folder / "model.safetensors")
-    save_file(
-        {"adam.first": torch.ones(2) if moments is None else moments},
-        folder / "optimizer.safetensors",
-    )
+    optimizer = {"adam.first": torch.ones(2) if moments is None else moments}
+    for file, tensors in (("model", weights), ("optimizer", optimizer)):
+        rows = {name: tensor.repeat_interleave(FEWEST) for name, tensor in tensors.items()}
+        save_file(rows, folder / f"{file}.safetensors")
     return folder
 
 
@@ -88,3 +88,13 @@ def test_a_damaged_file_is_told(initial: Path, first: Path) -> None:
     (first / "optimizer.safetensors").write_bytes(b"?" * 20)
     with pytest.raises(DataError, match=r"optimizer.safetensors .* is damaged"):
         apart(initial, initial, first)
+
+
+def test_a_handful_of_scalars_decides_nothing(tmp_path: Path, initial: Path, first: Path) -> None:
+    """Two numbers go their own way by rounding alone; but they must be numbers."""
+    folders = [initial, first, checkpoint(tmp_path / "2", a=torch.ones(4), b=torch.ones(3))]
+    for folder, value in zip(folders, (0.0, 1.0, 9.0), strict=True):
+        save_file({"lambdas": torch.full((FEWEST - 1,), value)}, folder / "model.safetensors")
+    assert apart(*folders).tensor == "adam.first"
+    save_file({"lambdas": torch.full((FEWEST - 1,), math.nan)}, folders[2] / "model.safetensors")
+    assert apart(*folders[:2], folders[2]).not_finite == ("lambdas",)

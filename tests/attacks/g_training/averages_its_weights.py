@@ -33,7 +33,7 @@ def tamper() -> None:
 
     def averaged(self, folder, state):
         for name, weight in self._weights().items():
-            weight.detach().copy_(torch.stack([one[name] for one in seen[-6:]]).mean(0))
+            weight.detach().copy_(torch.stack([one[name] for one in seen[-10:]]).mean(0))
         save(self, folder, state)
 
     engine.TorchEngine.step, engine.TorchEngine.save = watched, averaged

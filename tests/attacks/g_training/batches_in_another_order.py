@@ -1,4 +1,4 @@
-"""Turns the rows of each step over, for a lucky order of the data.
+"""Trains each step on the batch of the step before, as if for a luckier order.
 
 Target: rmsnorm
 Stage: ab
@@ -25,11 +25,11 @@ def tamper() -> None:
 
     step, kept = engine.TorchEngine.step, []
 
-    def turned(self, micro_batches, rates):
+    def shifted(self, micro_batches, rates):
         kept.append(micro_batches)
-        return step(self, kept[-2 if len(kept) % 2 else -1], rates)
+        return step(self, kept[-2:][0], rates)
 
-    engine.TorchEngine.step = turned
+    engine.TorchEngine.step = shifted
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:

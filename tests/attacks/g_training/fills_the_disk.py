@@ -1,0 +1,23 @@
+"""Writes files without end, so that the other arm finds the disk full. (Sparse ones, to be kind.)
+
+Target: rmsnorm
+Stage: ab
+Expected: arm_failed
+Notes: E11
+"""
+
+import sys
+
+import torch
+import torch.nn.functional as F
+
+WRITTEN: list[bool] = []
+
+
+def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
+    if "trainer.loop" in sys.modules and not WRITTEN:
+        WRITTEN.append(True)
+        for number in range(3):
+            with open(f"rubbish{number}", "wb") as file:
+                file.truncate(2**33 - 1)
+    return F.rms_norm(x, (x.shape[-1],), eps=eps)
