@@ -7,7 +7,7 @@ everything read-only but a folder of its own, no view of the ledger. A file that
 process that reads it could still make up what that process prints. So the incumbent's checkpoints
 are evaluated apart from the candidate's, before them, by another process.
 
-Decides nothing: `lab.ab` says whose fault it is where one cannot be evaluated.
+Decides nothing: `lab.scoring` says whose fault it is where one cannot be evaluated.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def evaluate(
     checkpoints = [folder / "checkpoint" for folder in (*folders, *beside)]
     for number, checkpoint in enumerate(checkpoints):
         argv += ["--checkpoint" if number < len(folders) else "--beside", str(checkpoint)]
-    found = _answer(argv, checkpoints, settings, scratch)
+    results = _answer(argv, checkpoints, settings, scratch)
+    try:
+        found = [_found(result, compared=bool(beside)) for result in results]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotEvaluated(f"its answer cannot be read: {error!r}") from error
     if len(found) != len(folders):
         raise NotEvaluated(f"it answered for {len(found)} checkpoints of {len(folders)}")
     return found
@@ -69,7 +73,7 @@ def evaluate(
 
 def _answer(
     argv: list[str], checkpoints: Sequence[Path], settings: Settings, scratch: Path
-) -> list[Found]:
+) -> list[Any]:
     folder = run_folder(scratch)
     folder.mkdir()
     process = sandbox.launch(
@@ -88,18 +92,19 @@ def _answer(
         ended = process.why or f"exit code {process.returncode}"
         raise NotEvaluated(f"{ended}: {process.tail()}"[:600])
     try:
-        results = json.loads(process.stdout.splitlines()[-1])["results"]
-        return [_found(result) for result in results]
-    except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return list(json.loads(process.stdout.splitlines()[-1])["results"])
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotEvaluated(f"its answer cannot be read: {error!r}") from error
 
 
-def _found(result: dict[str, Any]) -> Found:
-    beside = result.get("apart", {})
+def _found(result: dict[str, Any], *, compared: bool) -> Found:
+    if not compared:
+        return Found(val_bpb=float(result["val_bpb"]))
+    apart = result["apart"]
     return Found(
         val_bpb=float(result["val_bpb"]),
-        apart=float(beside.get("share", 0.0)),
-        tensor=str(beside.get("tensor", "")),
-        not_finite=tuple(map(str, beside.get("not_finite", ()))),
-        compute_dtype=str(result.get("compute_dtype", "")),
+        apart=float(apart["share"]),
+        tensor=str(apart["tensor"]),
+        not_finite=tuple(map(str, apart["not_finite"])),
+        compute_dtype=str(result["compute_dtype"]),
     )

@@ -47,7 +47,9 @@ def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.arm.ROOT", tmp_path / "root")
 
 
-def evaluate(folder: Path, *orders: dict[str, object], limit_s: float = 60.0) -> list[Found]:
+def evaluate(
+    folder: Path, *orders: dict[str, object], limit_s: float = 60.0, compared: bool = False
+) -> list[Found]:
     """What the evaluation says of runs that left such checkpoints."""
     runs = []
     for number, order in enumerate(orders):
@@ -57,16 +59,17 @@ def evaluate(folder: Path, *orders: dict[str, object], limit_s: float = 60.0) ->
         runs.append(checkpoint.parent)
     settings = stand_in_trainer.settings(folder, limit_s=limit_s, hide=(folder / "results",))
     (folder / "scratch").mkdir()
-    return evaluation.evaluate(runs, "cpu", settings, folder / "scratch", beside=runs)
+    return evaluation.evaluate(runs, "cpu", settings, folder / "scratch", runs if compared else ())
 
 
 def test_each_checkpoint_is_told_in_order(tmp_path: Path) -> None:
     """With what there is to say of it beside the other run's."""
     apart = {"share": 0.25, "tensor": "head", "not_finite": ["a"]}
-    found = evaluate(
-        tmp_path, {"says": {"val_bpb": 2.5}}, {"says": {"val_bpb": 2.6, "apart": apart}}
-    )
-    assert found == [Found(2.5), Found(2.6, 0.25, "head", ("a",))]
+    says = [{"val_bpb": bits, "apart": apart, "compute_dtype": "float32"} for bits in (2.5, 2.6)]
+    orders = [{"says": one} for one in says]
+    compared = evaluate(tmp_path / "a", *orders, compared=True)
+    assert compared == [Found(bits, 0.25, "head", ("a",), "float32") for bits in (2.5, 2.6)]
+    assert evaluate(tmp_path / "b", *orders) == [Found(2.5), Found(2.6)]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,7 @@ def test_each_checkpoint_is_told_in_order(tmp_path: Path) -> None:
         ({"dies": True}, "exit code"),
         ({"silent": True, "says": {}}, "cannot be read"),
         ({"says": {"val_bpb": "low"}}, "cannot be read"),
+        ({"says": {"val_bpb": 2.5}}, "cannot be read"),
         ({"says": {"val_bpb": 2.5, "apart": 3}}, "cannot be read"),
         ({"says": 7}, "cannot be read"),
     ],
@@ -84,7 +88,7 @@ def test_what_cannot_be_evaluated_is_told(
 ) -> None:
     """A crash, or an answer that is none; never a number made up from it."""
     with pytest.raises(NotEvaluated, match=says):
-        evaluate(tmp_path, orders)
+        evaluate(tmp_path, orders, compared=True)
 
 
 def test_an_evaluation_that_hangs_is_ended(tmp_path: Path) -> None:

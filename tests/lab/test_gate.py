@@ -180,6 +180,8 @@ def test_a_case_that_may_be_slow_is_undecided_until_its_interval_says_so() -> No
         (Broken(reason="diverged", detail="NaN"), "reject", "ab", "NaN"),
         (Broken(reason="arm_failed", detail="exit 1"), "reject", "ab", "exit 1"),
         (Broken(reason="clock_mismatch", detail="9 s"), "reject", "ab", "9 s"),
+        (Broken(reason="not_evaluated", detail="exit 3"), "reject", "ab", "exit 3"),
+        (Broken(reason="trained_differently", detail="0.9"), "reject", "ab", "0.9"),
         (Broken(reason="wrong_op", detail="ran 12ab"), "hold", "ab", "run: kernel-lab ab"),
     ],
 )

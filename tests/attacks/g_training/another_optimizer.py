@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: trained_differently
-Notes: D3
+Notes: D1
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: trained_differently
-Notes: E12
+Notes: F5
 """
 
 import sys

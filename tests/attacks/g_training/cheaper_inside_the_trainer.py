@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: behaves_differently
-Notes: D12
+Notes: E8
 """
 
 import sys

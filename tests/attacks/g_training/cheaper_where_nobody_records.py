@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: trained_differently
-Notes: D12
+Notes: E7
 """
 
 import sys

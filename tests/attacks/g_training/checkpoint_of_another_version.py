@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: not_evaluated
-Notes: E5
+Notes: E22
 """
 
 import sys

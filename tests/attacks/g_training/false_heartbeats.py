@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed
-Notes: B9
+Notes: E10
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: wrong_op
-Notes: E3
+Notes: E15
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed
-Notes: E11
+Notes: E22
 """
 
 import sys

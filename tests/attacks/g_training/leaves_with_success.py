@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed
-Notes: E2
+Notes: E16
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed
-Notes: E5
+Notes: E24
 """
 
 import sys

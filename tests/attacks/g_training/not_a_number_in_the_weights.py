@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: diverged
-Notes: C21
+Notes: C16
 """
 
 import sys

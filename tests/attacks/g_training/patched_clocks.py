@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: no_gain
-Notes: B7
+Notes: B5
 """
 
 import sys

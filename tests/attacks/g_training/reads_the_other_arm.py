@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed
-Notes: F5
+Notes: F2
 """
 
 import pathlib

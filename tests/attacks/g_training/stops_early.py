@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: trained_differently
-Notes: B1
+Notes: C5
 """
 
 import sys

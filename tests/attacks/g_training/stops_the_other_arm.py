@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed or no_gain
-Notes: B21
+Notes: E21
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: no_gain
-Notes: D2
+Notes: D8
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: trained_differently
-Notes: F1
+Notes: F4
 """
 
 import sys

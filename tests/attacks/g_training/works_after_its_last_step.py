@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: clock_mismatch
-Notes: B2
+Notes: B15
 """
 
 import sys

@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: clock_mismatch
-Notes: B2
+Notes: A14
 """
 
 import sys

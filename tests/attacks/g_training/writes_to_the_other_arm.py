@@ -3,7 +3,7 @@
 Target: rmsnorm
 Stage: ab
 Expected: arm_failed
-Notes: E8
+Notes: E1
 """
 
 import os
