@@ -35,9 +35,9 @@ class Found:
 
     val_bpb: float
     apart: float = 0.0
-    """How far its tensors lie from those of the run beside it, at most: `trainer.apart`."""
+    """How far its tensors lie from those of the run beside it: `trainer.apart`."""
     tensor: str = ""
-    """Which one that is."""
+    """The one that says so."""
     not_finite: tuple[str, ...] = ()
     """Its tensors that hold NaN or infinity."""
     compute_dtype: str = ""

@@ -216,8 +216,8 @@ class Pair(_Frozen, frozen=True, kw_only=True):
     incumbent: Arm
     candidate: Arm
     apart: float | None = None
-    """The tensor of the checkpoints that lies furthest apart, as a share of the way that the
-    incumbent's run moved it (trainer.apart)."""
+    """How far apart the checkpoints are, as a share of the way that the incumbent's run moved its
+    tensors (trainer.apart)."""
 
 
 class Compared(_Outcome, frozen=True, kw_only=True, tag="compared"):

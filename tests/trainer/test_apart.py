@@ -37,7 +37,7 @@ def first(tmp_path: Path) -> Path:
 
 def test_the_same_work_is_no_way_apart(initial: Path, first: Path) -> None:
     """Also for a tensor that nobody moved."""
-    assert apart(initial, first, first) == Apart(0.0, "a", ())
+    assert apart(initial, first, first) == Apart(0.0, "b", ())
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,17 @@ def test_a_handful_of_scalars_decides_nothing(tmp_path: Path, initial: Path, fir
     assert apart(*folders).tensor == "adam.first"
     save_file({"lambdas": torch.full((FEWEST - 1,), math.nan)}, folders[2] / "model.safetensors")
     assert apart(*folders[:2], folders[2]).not_finite == ("lambdas",)
+
+
+def test_a_quarter_of_the_moments_may_differ(tmp_path: Path, initial: Path, first: Path) -> None:
+    """Gradients of single tensors differ by chance; those of a run that left out a step all do."""
+    folders = [initial, first, checkpoint(tmp_path / "2", a=torch.zeros(4), b=torch.ones(3))]
+    folders[2].joinpath("model.safetensors").write_bytes((first / "model.safetensors").read_bytes())
+    for different, share in ((1, 0.0), (2, 3.0)):
+        for folder, value in zip(folders, (0.0, 1.0, 4.0), strict=True):
+            moments = {
+                str(n): torch.full((FEWEST,), value if n < different else min(value, 1.0))
+                for n in range(4)
+            }
+            save_file(moments, folder / "optimizer.safetensors")
+        assert apart(*folders).share == share
