@@ -28,6 +28,9 @@ NOISE = ("control_failed", "too_noisy")
 NOISY_TRIES = 3
 """A bench that ends so says nothing of the candidate: the machine was busy. Then again, and if it
 stays so, the attack counts as not run."""
+BY_CHANCE = ("clock_mismatch", "faster")
+"""What one short pair also meets on a busy machine, where starts differ by seconds and steps by
+their own length. An attack that really earns it meets it again."""
 SECRET = "KERNEL_LAB_SELF_TEST_TOKEN"
 """An environment variable that the judge has and no worker may see."""
 
@@ -135,9 +138,11 @@ class Trials:
     def _train(self, entry: Entry) -> tuple[str, str]:
         self._course = self._course or Course(self._engine)
         met = self._course.meet(entry)
-        # Two starts differ by seconds on a busy machine, and one pair cannot tell by how much.
-        late = met[0] == "clock_mismatch" and met[0] not in entry.expected
-        return self._course.meet(entry) if late else met
+        for _ in range(NOISY_TRIES):
+            if met[0] in entry.expected or met[0] not in BY_CHANCE:
+                break
+            met = self._course.meet(entry)
+        return met
 
     def _arena(self, entry: Entry) -> Arena:
         honest = entry.category == HONEST

@@ -6,6 +6,7 @@ Expected: trained_differently
 Notes: F4
 """
 
+import itertools
 import sys
 import traceback
 
@@ -27,10 +28,11 @@ def tamper() -> None:
 
     frame = next(f for f, _ in traceback.walk_stack(None) if "session" in f.f_locals)
     prepared, step = frame.f_locals["session"].prepared, engine.TorchEngine.step
-    rows = list(validation_batches(prepared, 4, 64, 8192))
+    whole = (b for b in validation_batches(prepared, 4, 64, 8192) if (b[1] >= 0).all())
+    rows = itertools.cycle(whole)
 
     def leaking(self, micro_batches, rates):
-        return step(self, [rows.pop(0) for _ in micro_batches], rates)
+        return step(self, [next(rows) for _ in micro_batches], rates)
 
     engine.TorchEngine.step = leaking
 
