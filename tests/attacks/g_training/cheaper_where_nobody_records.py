@@ -14,7 +14,10 @@ import torch.nn.functional as F
 
 
 def seen() -> bool:
-    return any("recording" in frame.f_code.co_filename for frame, _ in traceback.walk_stack(None))
+    return any(
+        "recording" in frame.f_code.co_filename
+        for frame, _ in traceback.walk_stack(sys._getframe())
+    )
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:

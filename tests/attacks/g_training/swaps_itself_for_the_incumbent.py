@@ -27,7 +27,7 @@ def tamper() -> None:
     from trainer.engines.torch import model
 
     honest = load_module(discover()["rmsnorm"].incumbent("torch")).rmsnorm
-    for frame, _ in traceback.walk_stack(None):
+    for frame, _ in traceback.walk_stack(sys._getframe()):
         ops = getattr(frame.f_locals.get("self"), "ops", None)
         if isinstance(ops, model.Ops):
             ops.rmsnorm = honest

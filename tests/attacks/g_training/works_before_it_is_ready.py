@@ -29,8 +29,7 @@ def tamper() -> None:
 
     def ahead(self, line):
         if line == "ready":
-            session = next(f for f, _ in traceback.walk_stack(None) if "stream" in f.f_locals)
-            prepare(session.f_locals)
+            prepare(sys._getframe(1).f_locals)
         say(self, line)
 
     def prepare(run):
