@@ -1,4 +1,4 @@
-"""Writes files without end, so that the other arm finds the disk full. (Sparse ones, to be kind.)
+"""Writes files without end (sparse ones), so that the other arm finds the disk full.
 
 Target: rmsnorm
 Stage: ab
