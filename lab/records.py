@@ -33,6 +33,7 @@ FailureReason = Literal[
     "gradient",  # a gradient is further from the oracle than allowed
     "input_changed",  # an input's bytes differ after the call
     "stale_output",  # the same storage with new content gave the old answer
+    "switches",  # it changed how the whole process computes
     "crash",  # the worker died of a signal
     "exit",  # the worker ended itself, with whatever status
     "timeout",

@@ -20,6 +20,7 @@ from typing import Any
 from trainer import trace
 from trainer.config import TrainConfig
 from trainer.data import Batches, open_prepared
+from trainer.engines.torch import switches
 from trainer.errors import DataError, EngineError, TrainerError
 from trainer.evaluate import Evaluation, config_of, evaluate
 from trainer.hardware import hardware_key, resolve_engine
@@ -76,7 +77,9 @@ class Session:
             trace.check_target(settings.trace, settings.trace_steps)
         self.choice = resolve_engine(settings.engine)
         self.hardware = hardware_key(self.choice.value)
+        before = switches.read()
         self.ops = resolve(self.choice.value, self.hardware, settings.ops, settings.registry)
+        switches.refuse_change(before, "loading the ops")
         self.prepared = open_prepared(settings.data)
         config = self.config
         self.stream = Batches(
@@ -99,6 +102,7 @@ class Session:
         self.engine: Engine = TorchEngine(name, self.config, vocab, ops, settings.compile_model)
         if settings.resume is not None:
             self.engine.load(settings.resume)
+        self.switches = switches.read()
 
     def header(self) -> list[str]:
         """The run in lines: engine, model, data, the engine's own decisions, ops."""
@@ -139,6 +143,7 @@ class Session:
             should_stop=lambda: interrupt.wanted,
         )
         output.end_line()
+        switches.refuse_change(self.switches, "training")
         return tuple(step_ms)
 
     def save_recording(self) -> None:

@@ -1,17 +1,20 @@
 """Do the clocks of a benchmark agree? Pure functions over what was measured of each block.
 
-The judge's clock decides the result. Three others are only looked at for contradictions: the
-worker's own, the device's, and the time that the worker takes to hand over its results afterwards.
-A worker that finishes its work after it has said that it is done gains on the first clock and loses
-on the last; a worker that patched its timer contradicts the first.
+The judge's clock decides the result. Four others are only looked at for contradictions: the
+worker's own, the device's, and, of the hand-over of its results afterwards, the time that it takes
+and the CPU time that all its threads use meanwhile. A worker that finishes its work after it has
+said that it is done gains on the first clock and loses on one of the last two, even if a thread on
+another core does it while the first results are copied; one that patched its timer contradicts the
+first.
 
 Not seen: what stays below the margins here, a twenty-fifth of the hand-over or half of what was
-gained, and what falls on so few blocks that it hardly moves the typical one. The A/B, whose clock
-contains everything, is the answer to that.
+gained, half a millisecond of each other core, and what falls on so few blocks that it hardly moves
+the typical one. The A/B, whose clock contains everything, is the answer to that.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +32,10 @@ DEVICE_SHORTFALL = 0.5
 """The device's own time must be at least this share of what it is for the incumbent."""
 DEFERRED_OF_GAIN, DEFERRED_OF_FETCH = 0.5, 0.04
 """How much longer handing over may take than the incumbent's, as a share of the gain and of it."""
+SPINNING_NS = 500_000
+"""OpenMP's threads stay awake for so long after their last work, at most: 0.26 ms were measured for
+the 10,000 spins that a worker is told. Each other core may be used for that long, as the incumbent
+may have no such threads."""
 CHANCE = 0.025
 """What is typical is claimed as a gain is: by the trimmed mean, over blocks and over generations. A
 count of blocks would let through work that is put off in half of them, which gains half as much."""
@@ -36,12 +43,17 @@ count of blocks would let through work that is put off in half of them, which ga
 
 @dataclass(frozen=True)
 class Block:
-    """One block of one arm: nanoseconds by each clock, and of the hand-over."""
+    """One block of one arm: nanoseconds by each clock, and of the hand-over.
+
+    `cpu_ns` is that of all threads and processes of the worker, as the kernel counts it.
+    """
 
     judge_ns: int
     host_ns: int
     device_ns: int
     fetch_ns: int
+    cpu_ns: int = 0
+    fetch_cpu_ns: int = 0
 
 
 def trouble(
@@ -98,19 +110,35 @@ def _deferred(
     incumbent: Sequence[Block], candidate: Sequence[Block], generation: Sequence[int]
 ) -> str | None:
     """Whether handing over took longer, by a share of what was gained in the same round."""
-    extra = [c.fetch_ns - i.fetch_ns for i, c in zip(incumbent, candidate, strict=True)]
-    gains = [i.judge_ns - c.judge_ns for i, c in zip(incumbent, candidate, strict=True)]
-    allowed = DEFERRED_OF_FETCH * statistics.median(block.fetch_ns for block in incumbent)
-    excess = [
-        late - DEFERRED_OF_GAIN * max(0, gain) - allowed
-        for late, gain in zip(extra, gains, strict=True)
-    ]
-    gain = _mean(gains)
-    if gain <= 0 or not _typical(excess, generation):
+    gain = _mean([i.judge_ns - c.judge_ns for i, c in zip(incumbent, candidate, strict=True)])
+    if gain <= 0:
         return None
+    spinning = SPINNING_NS * ((os.cpu_count() or 1) - 1)
+    for calls, handing_over, allowed, took in (
+        ("judge_ns", "fetch_ns", 0, "took {:.2f} ms longer than"),
+        ("cpu_ns", "fetch_cpu_ns", spinning, "used {:.2f} ms of CPU time, on all cores, more than"),
+    ):
+        gained, extra = _differences(incumbent, candidate, calls, handing_over)
+        usual = statistics.median(getattr(block, handing_over) for block in incumbent)
+        allowed += DEFERRED_OF_FETCH * usual
+        share = [DEFERRED_OF_GAIN * max(0, less) for less in gained]
+        excess = [more - part - allowed for more, part in zip(extra, share, strict=True)]
+        if _typical(excess, generation):
+            return (
+                f"handing over the results {took.format(_mean(extra) / 1e6)} the incumbent's, "
+                f"the calls {gain / 1e6:.2f} ms less: work was put off until after the answer"
+            )
+    return None
+
+
+def _differences(
+    incumbent: Sequence[Block], candidate: Sequence[Block], less: str, more: str
+) -> tuple[list[int], list[int]]:
+    """Of each round, what the candidate took less by one clock and what more by another."""
+    pairs = list(zip(incumbent, candidate, strict=True))
     return (
-        f"handing over the results took {_mean(extra) / 1e6:.2f} ms longer than the incumbent's, "
-        f"the calls {gain / 1e6:.2f} ms less: work was put off until after the answer"
+        [getattr(i, less) - getattr(c, less) for i, c in pairs],
+        [getattr(c, more) - getattr(i, more) for i, c in pairs],
     )
 
 

@@ -29,6 +29,8 @@ class Answers:
     timed: Timed
     fetch_ns: int
     """All that the exchange took besides the timed block: bringing inputs, handing over results."""
+    fetch_cpu_ns: int = 0
+    """CPU time of the worker's whole tree while it handed over."""
     touched: tuple[int, int] | None = None
     """The slot and the first byte of what was given that was another between forward and
     backward."""
@@ -46,7 +48,8 @@ def exchange(session: Session, given: torch.Tensor, differentiate: bool) -> Answ
     start = time.perf_counter_ns()
     calls = session.fetch(slots)
     fetch_ns = timed.load_ns + time.perf_counter_ns() - start
-    return Answers(calls, session.read_results(slots), timed, fetch_ns)
+    results = session.read_results(slots)
+    return Answers(calls, results, timed, fetch_ns, session.hand_over_cpu_ns)
 
 
 def exchange_as_in_training(session: Session, given: torch.Tensor) -> Answers:
@@ -60,7 +63,7 @@ def exchange_as_in_training(session: Session, given: torch.Tensor) -> Answers:
     touched = _first_difference(given, session.read_given(slots))
     timed = session.run_backward(slots)
     calls = session.fetch(slots)
-    return Answers(calls, session.read_results(slots), timed, 0, touched)
+    return Answers(calls, session.read_results(slots), timed, 0, touched=touched)
 
 
 def check_outputs(answers: Answers, layout: Layout, engine: str) -> None:

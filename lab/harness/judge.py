@@ -50,14 +50,15 @@ AWAKE_S = 0.001
 CPU_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(NEVER_TRIM),
-    "GOMP_SPINCOUNT": "200000",
+    "GOMP_SPINCOUNT": "10000",
     "OMP_PROC_BIND": "true",
 }
 """What glibc and OpenMP are told where a worker computes on the CPU. Freed memory is kept, as the
 trainer keeps it: an op would otherwise be timed with page faults that training does not have.
 OpenMP's threads stay awake between parallel regions and each on its core: a worker that was frozen
 before a block starts with sleeping threads, two on one core, and blocks scatter three times as
-much (rmsnorm, two cores)."""
+much (rmsnorm, two cores). They give up after a quarter of a millisecond: a thread that spins cannot
+be told from one that works on after the answer (`clocks.SPINNING_NS`)."""
 Answer = TypeVar("Answer", bound=protocol.Message)
 
 
@@ -90,9 +91,12 @@ class Timed:
     judge_ns: int
     host_ns: int
     device_ns: int
+    cpu_ns: int = 0
+    """CPU time of the worker's whole tree meanwhile."""
     load_ns: int = 0
-    """What bringing the inputs took, before the clock started. It counts as handing over: a worker
-    that does its work there is as lazy as one that does it afterwards."""
+    """What copying the inputs to a device took, before the clock started. It counts as handing
+    over: a worker that does its work there is as lazy as one that does it afterwards. On the CPU
+    nothing is copied, and the clock starts before that question."""
 
 
 class Session:
@@ -116,6 +120,10 @@ class Session:
         self._slots = self._results = self._end = 0
         self._cpu_s: dict[int, float] | None = None
         """Of its processes when they had stopped; None while it may work."""
+        self._cpu_at_answer_s: dict[int, float] = {}
+        self.hand_over_cpu_ns = 0
+        """CPU time of its whole tree from the calls' answer until it stood still again, with its
+        results handed over."""
         self._prepared = False
         self._scratch = tempfile.TemporaryDirectory(
             prefix="kernel-lab-worker-", ignore_cleanup_errors=True
@@ -175,9 +183,29 @@ class Session:
         )
         self._ask(protocol.Parse(path=str(self._file)), protocol.Done, self._patience.start_s)
         self._ask(start, protocol.Done, self._patience.start_s)
+        self._switches = self._read_switches()
         self._ask(protocol.Import(function=self._function), protocol.Done)
         self._prepared = True
+        self.check_switches()
+
+    def check_switches(self) -> None:
+        """Reason `switches`, if one of the whole process is another than before the import."""
+        from trainer.engines.torch.switches import changed
+
+        found = changed(self._switches, self._read_switches())
         self._freeze()
+        if found:
+            raise Fault(
+                "switches",
+                f"{found}; that holds for every other op of the trainer too. Leave it alone, or "
+                "put it back before returning",
+            )
+
+    def _read_switches(self) -> dict[str, str]:
+        """The worker's word, which its candidate can forge."""
+        from trainer.engines.torch.switches import SWITCHES
+
+        return self._ask(protocol.Switches(names=SWITCHES), protocol.Switched).values
 
     def arrange(self, layout: Layout, slots: int) -> None:
         """Lays out so many slots; their storage stays the same until the next time."""
@@ -221,18 +249,25 @@ class Session:
         return self._run(slots, True, "backward")
 
     def _run(self, slots: int, differentiate: bool, passes: protocol.Passes) -> Timed:
+        standing_s = self._cpu_s or {}
         before = time.perf_counter_ns()
         self._ask(protocol.Load(slots=slots), protocol.Done)
-        start = time.perf_counter_ns()
+        loaded = time.perf_counter_ns()
         question = protocol.Run(slots=slots, differentiate=differentiate, passes=passes)
         ran = self._ask(question, protocol.Ran)
-        took_ns = time.perf_counter_ns() - start
-        return Timed(took_ns, ran.host_ns, ran.device_ns, start - before)
+        answered = time.perf_counter_ns()
+        self._cpu_at_answer_s = {pid: tree.process_cpu_s(pid) for pid in standing_s}
+        cpu_ns = int(1e9 * tree.increase_s(standing_s, self._cpu_at_answer_s))
+        if self._engine == "cpu":
+            return Timed(answered - before, ran.host_ns, ran.device_ns, cpu_ns)
+        return Timed(answered - loaded, ran.host_ns, ran.device_ns, cpu_ns, loaded - before)
 
     def fetch(self, slots: int) -> tuple[protocol.Call, ...]:
         """Lets the worker write its results; returns what it says about them."""
         fetched = self._ask(protocol.Fetch(), protocol.Fetched)
         self._freeze()
+        used_s = tree.increase_s(self._cpu_at_answer_s, self._cpu_s or {})
+        self.hand_over_cpu_ns = int(1e9 * used_s)
         limit = self._limit()
         if limit:  # passed just now: the next question would tell
             raise limit

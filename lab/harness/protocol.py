@@ -61,6 +61,12 @@ class Start(Message, frozen=True, kw_only=True):
     device: str
 
 
+class Switches(Message, frozen=True, kw_only=True):
+    """Read these switches of the whole process. -> Switched"""
+
+    names: tuple[str, ...]
+
+
 class Import(Message, frozen=True, kw_only=True):
     """Run the file, find the function. -> Done"""
 
@@ -131,13 +137,19 @@ class Trace(Message, frozen=True, kw_only=True):
     differentiate: bool
 
 
-Question = Parse | Start | Import | Arrange | Load | Run | Fetch | Trace
+Question = Parse | Start | Switches | Import | Arrange | Load | Run | Fetch | Trace
 
 # ---- the worker answers -------------------------------------------------------------------------
 
 
 class Done(Message, frozen=True, kw_only=True):
     """As asked."""
+
+
+class Switched(Message, frozen=True, kw_only=True):
+    """The switches as text, and whether denormal numbers count."""
+
+    values: dict[str, str]
 
 
 class Ran(Message, frozen=True, kw_only=True):
@@ -187,7 +199,7 @@ class Refused(Message, frozen=True, kw_only=True):
     detail: str
 
 
-Answer = Done | Ran | Fetched | Traced | Refused
+Answer = Done | Switched | Ran | Fetched | Traced | Refused
 
 
 class Channel:

@@ -133,6 +133,7 @@ class CaseTimes:
             self._watch.keep()
             for arm, block in measured.items():
                 self.blocks[arm].append(block)
+        self.sessions["candidate"].check_switches()
         progress(label, self.rounds_done, most)
 
     @property
@@ -225,10 +226,7 @@ class CaseTimes:
                 answers[arm] = self._exchange(arm, given)
         self._watch.end()
         self._check(given, answers["candidate"], answers["incumbent"])
-        return {
-            arm: Block(a.timed.judge_ns, a.timed.host_ns, a.timed.device_ns, a.fetch_ns)
-            for arm, a in answers.items()
-        }
+        return {arm: _block(a) for arm, a in answers.items()}
 
     def _exchange(self, arm: str, given: torch.Tensor) -> forms.Answers:
         answers = forms.exchange(self.sessions[arm], given, self.layout.differentiable)
@@ -277,3 +275,15 @@ class CaseTimes:
                 raise Fault(reason, words.too_far(name, away, within.dtype))
             before = self._agreements.get(name)
             self._agreements[name] = tolerances.Agreement.like(within, before)
+
+
+def _block(answers: forms.Answers) -> Block:
+    timed = answers.timed
+    return Block(
+        judge_ns=timed.judge_ns,
+        host_ns=timed.host_ns,
+        device_ns=timed.device_ns,
+        fetch_ns=answers.fetch_ns,
+        cpu_ns=timed.cpu_ns,
+        fetch_cpu_ns=answers.fetch_cpu_ns,
+    )

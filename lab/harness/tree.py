@@ -26,7 +26,7 @@ STANDING = frozenset("TtZX")
 def cpu_s(pid: int) -> dict[int, float]:
     """CPU seconds of every process below `pid`, by process id, with those of its own children that
     have ended. A child whose end nobody waited for (SIGCHLD ignored) takes its time with it."""
-    return {below: _cpu_s(below) for below in descendants(pid)}
+    return {below: process_cpu_s(below) for below in descendants(pid)}
 
 
 def cpu_since_s(pid: int, before: Mapping[int, float]) -> float:
@@ -37,7 +37,22 @@ def cpu_since_s(pid: int, before: Mapping[int, float]) -> float:
     now = cpu_s(pid)
     if now and before.keys() - now.keys():
         return math.inf
-    return sum(max(0.0, used - before.get(below, 0.0)) for below, used in now.items())
+    return increase_s(before, now)
+
+
+def increase_s(before: Mapping[int, float], now: Mapping[int, float]) -> float:
+    """CPU seconds from one reading to the next; of a process that is new, all that it used."""
+    return sum(max(0.0, used - before.get(pid, 0.0)) for pid, used in now.items())
+
+
+def process_cpu_s(pid: int) -> float:
+    """CPU seconds of one process, all its threads, and its children that have ended."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if sys.platform == "linux":
+            return time.clock_gettime(_clock_of(pid)) + _waited_for_s(pid)
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+    return 0.0
 
 
 def stop(process: Sandboxed) -> bool:
@@ -56,15 +71,6 @@ def stands_still(pid: int) -> bool:
     seen = list(descendants(pid))
     # Looked at again: one that was forked before its parent stopped is in the second list.
     return all(map(_is_stopped, seen)) and list(descendants(pid)) == seen
-
-
-def _cpu_s(pid: int) -> float:
-    with contextlib.suppress(psutil.Error, OSError):
-        if sys.platform == "linux":
-            return time.clock_gettime(_clock_of(pid)) + _waited_for_s(pid)
-        times = psutil.Process(pid).cpu_times()
-        return times.user + times.system
-    return 0.0
 
 
 def _clock_of(pid: int) -> int:

@@ -146,6 +146,7 @@ class _Trial:
         for one, rounds in zip(self.todo, dealt, strict=True):
             checks = self._checked(one, rounds)
             behaviour.look(checks, self.ours, self.theirs)
+            self.ours.check_switches()
             self.done.append(checks)
             self._tell()
         return Passed(

@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 MAGIC = b"KLAB"
@@ -142,6 +143,7 @@ class Worker:
         methods: dict[str, Callable[..., dict[str, Any]]] = {
             "Parse": self.parse,
             "Start": self.start,
+            "Switches": self.switches,
             "Import": self.import_,
             "Arrange": self.arrange,
             "Load": self.load,
@@ -186,6 +188,19 @@ class Worker:
         except Exception as error:
             raise Refusal("lab", f"{type(error).__name__}: {error}") from None
         return {}
+
+    def switches(self, names: list[str]) -> dict[str, Any]:
+        """What holds for the whole process; as trainer/engines/torch/switches.py reads it."""
+        roots = {"torch": self.torch, "gc": gc, "sys": sys}
+        values = {"denormal numbers": str(sys.float_info.min / 2 > 0)}
+        for name in names:
+            root, _, path = name.partition(".")
+            try:
+                found = attrgetter(path)(roots[root])
+                values[name] = str(found() if callable(found) else found)
+            except (AttributeError, RuntimeError) as error:
+                values[name] = type(error).__name__
+        return {"type": "Switched", "values": values}
 
     def import_(self, function: str) -> dict[str, Any]:
         """Runs the candidate's file and finds its function."""
@@ -251,7 +266,10 @@ class Worker:
 
     def fetch(self) -> dict[str, Any]:
         """Writes the results into the slots as bytes, and describes them."""
+        threads = self.torch.get_num_threads()
         try:
+            # On one thread: nothing else may then use CPU time, and the judge sees what does.
+            self.torch.set_num_threads(1)
             calls = [
                 self.deliver(slot, result, gradients)
                 for slot, (result, gradients) in zip(self.slots, self.results, strict=False)
@@ -263,6 +281,7 @@ class Worker:
             raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
         finally:
             self.results.clear()
+            self.torch.set_num_threads(threads)
         return {"type": "Fetched", "calls": calls}
 
     def trace(self, differentiate: bool) -> dict[str, Any]:

@@ -58,6 +58,7 @@ REASONS = {
     "exit": "the worker ended itself",
     "timeout": "the time limit was reached",
     "memory": "the memory limit was reached",
+    "switches": "it changed how the whole process computes",
     "output_flood": "it printed more than is allowed",
     "protocol": "the worker sent an invalid answer",
     "faster_than_light": "a time below what this machine can do",

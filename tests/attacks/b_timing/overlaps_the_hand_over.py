@@ -13,55 +13,47 @@ from typing import Any
 import torch
 
 PENDING: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
-START, DONE = threading.Semaphore(0), threading.Event()
-DONE.set()
+START, DONE = threading.Event(), threading.Event()
 copy = torch.Tensor.copy_
 PROMISED: set[int] = set()
 
 
 def elsewhere() -> None:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    torch.set_num_threads(1)
     while True:
-        START.acquire()
+        START.wait()
         for x, y, gradient, dx in PENDING:
             positive = torch.relu(x)
             torch.mul(positive, positive, out=y)
             torch.mul(positive.mul_(2), gradient, out=dx)
         PENDING.clear()
+        PROMISED.clear()
+        START.clear()
         DONE.set()
 
 
 threading.Thread(target=elsewhere, daemon=True).start()
 
 
-class Op(torch.autograd.Function):
+class Later(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, late: bool) -> torch.Tensor:
-        ctx.late = late
-        if late:
-            ctx.x = x.detach()
-            ctx.y = torch.empty_like(x)
-            return ctx.y.view_as(x)
-        positive = torch.relu(x)
-        ctx.save_for_backward(positive)
-        return positive.square()
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.x = x.detach()
+        ctx.y = torch.empty_like(x)
+        return ctx.y.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        if ctx.late:
-            dx = torch.empty_like(gradient)
-            PENDING.append((ctx.x, ctx.y, gradient, dx))
-            PROMISED.update((ctx.y.data_ptr(), dx.data_ptr()))
-            if len(PENDING) == 1:
-                DONE.clear()
-                START.release()
-            return dx, None
-        (positive,) = ctx.saved_tensors
-        return 2 * positive * gradient, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        dx = torch.empty_like(gradient)
+        DONE.clear()
+        PENDING.append((ctx.x, ctx.y, gradient, dx))
+        PROMISED.update((ctx.y.data_ptr(), dx.data_ptr()))
+        return dx
 
 
 def copy_when_there(self: torch.Tensor, other: torch.Tensor, *more: object) -> torch.Tensor:
+    if PENDING:
+        START.set()
     if other.data_ptr() in PROMISED:
         DONE.wait()
     return copy(self, other, *more)
@@ -73,4 +65,6 @@ CALLS = [0]
 
 def relu_squared(x: torch.Tensor) -> torch.Tensor:
     CALLS[0] += 1
-    return Op.apply(x, torch.is_grad_enabled() and CALLS[0] % 2 == 0)
+    if torch.is_grad_enabled() and CALLS[0] % 2 == 0:
+        return Later.apply(x)
+    return torch.relu(x).square()

@@ -4,7 +4,7 @@ A pass would let the A/B count the trainer's own products, made faster, as a gai
 
 Target: relu_squared
 Stage: verify
-Expected: raised
+Expected: switches
 Notes: B22, B25
 """
 

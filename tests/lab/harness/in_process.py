@@ -39,6 +39,8 @@ class InProcess(Session):
         self._source = file.read_bytes()
         self.arena_bytes = arena_bytes
         self._prepared = False
+        self._cpu_s = None
+        self.hand_over_cpu_ns = 0
         self._memory = shared_memory(arena_bytes, file.parent)
         self._in_use = threading.RLock()
 
@@ -58,6 +60,11 @@ class InProcess(Session):
 
     def _freeze(self) -> None:
         pass
+
+    def _read_switches(self) -> dict[str, str]:
+        # The judge changes its number of threads as it goes, and they share a process.
+        found = super()._read_switches()
+        return {name: value for name, value in found.items() if "num_threads" not in name}
 
     def close(self) -> None:
         os.close(self._memory)

@@ -6,6 +6,7 @@ deferred work run in real ones.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -146,8 +147,9 @@ def test_work_that_is_put_off_until_after_the_answer_is_found(
     assert len(outcome.cases) == 1, "the raw samples are kept"
 
 
-def test_work_before_the_clock_counts_as_handing_over(toy: TargetFolder) -> None:
-    """Bringing the inputs is not timed, so what a worker does then must not be free."""
+def test_what_is_done_while_inputs_are_brought_is_never_free(toy: TargetFolder) -> None:
+    """On the CPU nothing needs to be brought, so the clock runs; elsewhere it counts as handing
+    over."""
     (case,) = train_cases(toy)
     layout = Layout.of(toy.target, case, "float32")
     given = inputs.pack(layout, [inputs.draw(toy.target, case, "float32", inputs.generator())])
@@ -156,6 +158,9 @@ def test_work_before_the_clock_counts_as_handing_over(toy: TargetFolder) -> None
         session.arrange(layout, 1)
         load = session._worker.load
         session._worker.load = lambda slots: time.sleep(0.05) or load(slots)  # type: ignore[method-assign]
+        answers = forms.exchange(session, given, differentiate=True)
+        assert answers.timed.judge_ns >= 50_000_000
+        session._engine = "cuda"
         answers = forms.exchange(session, given, differentiate=True)
     assert answers.timed.load_ns >= 50_000_000
     assert answers.fetch_ns > answers.timed.load_ns
@@ -324,6 +329,26 @@ def test_work_that_is_put_off_in_some_blocks_only_is_found(late_of_8: int) -> No
     generation = [i // 8 for i in range(32)]
     assert "put off" in (trouble(incumbent, later, generation) or "")
     assert trouble(incumbent, honest, generation) is None
+
+
+def with_cpu(judge: float, fetch: float, cpu: float, fetch_cpu: float) -> list[Block]:
+    """As `blocks`, with CPU time of the calls and of the hand-over."""
+    both = int(MS * cpu), int(MS * fetch_cpu)
+    return [Block(b.judge_ns, b.host_ns, 0, b.fetch_ns, *both) for b in blocks(judge, judge, fetch)]
+
+
+def test_work_on_another_core_while_results_are_handed_over_is_found() -> None:
+    """It makes nothing later by the wall clock: that core would only have waited."""
+    incumbent = with_cpu(30.0, 10.0, cpu=30.0, fetch_cpu=10.0)
+    cores = os.cpu_count() or 1
+    hidden = 10.0 + 10.0 + cores
+    found = trouble(incumbent, with_cpu(20.0, 10.0, cpu=20.0, fetch_cpu=hidden))
+    assert found is not None
+    assert "CPU time" in found
+    assert trouble(incumbent, with_cpu(20.0, 10.0, cpu=20.0, fetch_cpu=10.2)) is None
+    awake = 10.0 + 0.4 * (cores - 1)
+    threads = with_cpu(20.0, 10.0, cpu=40.0, fetch_cpu=awake)
+    assert trouble(incumbent, threads) is None, "threads of OpenMP that are awake for a while"
 
 
 def test_late_answers_of_a_busy_machine_are_no_contradiction() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from in_process import verify_in_process
 
 from kernels.spec import Case, TargetFolder
@@ -415,3 +416,20 @@ def test_a_buffer_that_all_calls_return_is_found_where_the_oracle_sees_one_call(
     assert isinstance(outcome, Failed)
     assert outcome.reason == "stale_output", outcome.detail
     assert isinstance(judged(function(), "one"), Passed)
+
+
+@pytest.mark.parametrize("when", ["imported", "called"])
+def test_a_switch_of_the_whole_process_is_named(judged: Judged, when: str) -> None:
+    """Its author may have meant only this op; the message has to say what else it changes."""
+    turn = "torch.set_float32_matmul_precision('medium')"
+    text = f"{turn}\n" if when == "imported" else ""
+    text = f"import torch\n{text}" + HONEST.replace(
+        "    return", f"    {turn}\n    return" if when == "called" else "    return"
+    )
+    try:
+        outcome = judged(text)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "switches"
+    assert "torch.get_float32_matmul_precision: was highest, is medium" in outcome.detail
