@@ -82,7 +82,7 @@ def _shortfall(
     ours, theirs = _missing(candidate), _missing(incumbent)
     judge = statistics.median(block.judge_ns for block in candidate)
     limit = max(SHORTFALL * judge, SHORTFALL_NS)
-    if not _typical([o - t - limit for o, t in zip(ours, theirs, strict=True)], generation):
+    if not typical([o - t - limit for o, t in zip(ours, theirs, strict=True)], generation):
         return None
     return (
         f"the worker's clock missed {statistics.median(ours) / 1e6:.2f} ms of {judge / 1e6:.2f} ms "
@@ -110,7 +110,7 @@ def _deferred(
     incumbent: Sequence[Block], candidate: Sequence[Block], generation: Sequence[int]
 ) -> str | None:
     """Whether handing over took longer, by a share of what was gained in the same round."""
-    gain = _mean([i.judge_ns - c.judge_ns for i, c in zip(incumbent, candidate, strict=True)])
+    gain = mean([i.judge_ns - c.judge_ns for i, c in zip(incumbent, candidate, strict=True)])
     if gain <= 0:
         return None
     spinning = SPINNING_NS * ((os.cpu_count() or 1) - 1)
@@ -123,9 +123,9 @@ def _deferred(
         allowed += DEFERRED_OF_FETCH * usual
         share = [DEFERRED_OF_GAIN * max(0, less) for less in gained]
         excess = [more - part - allowed for more, part in zip(extra, share, strict=True)]
-        if _typical(excess, generation):
+        if typical(excess, generation):
             return (
-                f"handing over the results {took.format(_mean(extra) / 1e6)} the incumbent's, "
+                f"handing over the results {took.format(mean(extra) / 1e6)} the incumbent's, "
                 f"the calls {gain / 1e6:.2f} ms less: work was put off until after the answer"
             )
     return None
@@ -142,11 +142,11 @@ def _differences(
     )
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     return bench_intervals.middles(values, ())[0]
 
 
-def _typical(excess: Sequence[float], generation: Sequence[int]) -> bool:
+def typical(excess: Sequence[float], generation: Sequence[int]) -> bool:
     """Whether the typical block's excess lies above 0, beyond chance."""
     if min(excess) > 0 or max(excess) <= 0:
         return min(excess) > 0

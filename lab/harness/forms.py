@@ -42,9 +42,16 @@ class Answers:
 
 def exchange(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
     """Writes, runs, fetches and reads: the same for a check and for a timing."""
-    slots = len(given)
     session.write(given)
-    timed = session.run(slots, differentiate)
+    return _handed_over(session, session.run(len(given), differentiate), len(given))
+
+
+def exchange_one_by_one(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
+    """As `exchange`, but no input is there before the call before it was answered."""
+    return _handed_over(session, session.run_one_by_one(given, differentiate), len(given))
+
+
+def _handed_over(session: Session, timed: Timed, slots: int) -> Answers:
     start = time.perf_counter_ns()
     calls = session.fetch(slots)
     fetch_ns = timed.load_ns + time.perf_counter_ns() - start

@@ -21,8 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -91,7 +91,7 @@ class Timed:
     judge_ns: int
     host_ns: int
     device_ns: int
-    cpu_ns: int = 0
+    cpu_ns: int
     """CPU time of the worker's whole tree meanwhile."""
     load_ns: int = 0
     """What copying the inputs to a device took, before the clock started. It counts as handing
@@ -222,11 +222,15 @@ class Session:
 
         The worker must not be at work.
         """
+        with self._in_use:
+            _write(self._memory, given.view(-1).numpy().data, 0)
+        self._poison()
+
+    def _poison(self) -> None:
         from lab.harness.inputs import POISON
 
         poison = bytes([POISON]) * LONGEST_POISON
         with self._in_use:
-            _write(self._memory, given.view(-1).numpy().data, 0)
             for offset in range(self._results, self._end, LONGEST_POISON):
                 part = memoryview(poison)[: self._end - offset]
                 _write(self._memory, part, offset)
@@ -248,19 +252,39 @@ class Session:
         """The gradients of the calls of `run_forward`, the last call's first."""
         return self._run(slots, True, "backward")
 
-    def _run(self, slots: int, differentiate: bool, passes: protocol.Passes) -> Timed:
+    def run_one_by_one(self, given: torch.Tensor, differentiate: bool) -> Timed:
+        """One call per slot of `given`, each of which is written when the last was answered.
+
+        The judge's clock runs from the first to the last, and so does the worker's: what it does
+        meanwhile is not its to say.
+        """
+        self._poison()
         standing_s = self._cpu_s or {}
-        before = time.perf_counter_ns()
-        self._ask(protocol.Load(slots=slots), protocol.Done)
-        loaded = time.perf_counter_ns()
-        question = protocol.Run(slots=slots, differentiate=differentiate, passes=passes)
-        ran = self._ask(question, protocol.Ran)
-        answered = time.perf_counter_ns()
+        size = self._results // self._slots
+        start = time.perf_counter_ns()
+        for slot, content in enumerate(given):
+            with self._in_use:
+                _write(self._memory, content.numpy().data, slot * size)
+            self._ask(protocol.Next(slot=slot, differentiate=differentiate), protocol.Done)
+        return self._timed(standing_s, start)
+
+    def _timed(self, standing_s: Mapping[int, float], start: int) -> Timed:
+        """Since then, with the CPU time since it stood still."""
+        took_ns = time.perf_counter_ns() - start
         self._cpu_at_answer_s = {pid: tree.process_cpu_s(pid) for pid in standing_s}
         cpu_ns = int(1e9 * tree.increase_s(standing_s, self._cpu_at_answer_s))
-        if self._engine == "cpu":
-            return Timed(answered - before, ran.host_ns, ran.device_ns, cpu_ns)
-        return Timed(answered - loaded, ran.host_ns, ran.device_ns, cpu_ns, loaded - before)
+        return Timed(took_ns, took_ns, 0, cpu_ns)
+
+    def _run(self, slots: int, differentiate: bool, passes: protocol.Passes) -> Timed:
+        standing_s = self._cpu_s or {}
+        start = before = time.perf_counter_ns()
+        self._ask(protocol.Load(slots=slots), protocol.Done)
+        if self._engine != "cpu":
+            start = time.perf_counter_ns()
+        question = protocol.Run(slots=slots, differentiate=differentiate, passes=passes)
+        ran = self._ask(question, protocol.Ran)
+        timed = self._timed(standing_s, start)
+        return replace(timed, host_ns=ran.host_ns, device_ns=ran.device_ns, load_ns=start - before)
 
     def fetch(self, slots: int) -> tuple[protocol.Call, ...]:
         """Lets the worker write its results; returns what it says about them."""

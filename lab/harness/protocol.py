@@ -127,6 +127,14 @@ class Run(Message, frozen=True, kw_only=True):
     passes: Passes = "both"
 
 
+class Next(Message, frozen=True, kw_only=True):
+    """Call the function on this slot, which was filled just now; what earlier slots returned is
+    kept, but before slot 0. -> Done"""
+
+    slot: int
+    differentiate: bool
+
+
 class Fetch(Message, frozen=True, kw_only=True):
     """Write what the calls returned into their slots, and describe it. -> Fetched"""
 
@@ -137,7 +145,7 @@ class Trace(Message, frozen=True, kw_only=True):
     differentiate: bool
 
 
-Question = Parse | Start | Switches | Import | Arrange | Load | Run | Fetch | Trace
+Question = Parse | Start | Switches | Import | Arrange | Load | Run | Next | Fetch | Trace
 
 # ---- the worker answers -------------------------------------------------------------------------
 

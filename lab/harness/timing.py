@@ -4,6 +4,7 @@ The arms are the incumbent, the candidate, and a control, which is the incumbent
 this very session. A round is one block per arm, in random order, all on the same inputs. Inputs are
 new in every round, in the same storage as before; they are written while the worker is frozen, so
 nothing can be computed ahead. A block's time is the judge's wall clock from question to answer.
+Beside each come a few single calls (one_by_one.py): they show whether a block is worked off as one.
 
 `measure` is called once per generation of workers. The number of calls in a block comes from the
 incumbent's time alone and the number of rounds from that of the warm-up; both are fixed before the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,7 @@ from lab.harness.checking import LIGHT_BYTES, judge_threads
 from lab.harness.clocks import Block
 from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
+from lab.harness.one_by_one import OneByOne, calls_of
 from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
 from lab.harness.telemetry import Watch
 from lab.progress import Progress
@@ -52,6 +54,7 @@ UNKNOWN = Interval(point=1.0, low=0.0, high=math.inf, samples=0)
 """Until the samples are together that it is computed from."""
 
 Wrong = Literal["numeric", "gradient"]
+Exchange = Callable[[Session, "torch.Tensor", bool], forms.Answers]
 Reason = Literal["faster_than_light", "clock_mismatch", "timed_output_wrong"]
 
 
@@ -82,6 +85,7 @@ class CaseTimes:
     generation: list[int] = field(default_factory=list)
     """Of each round."""
     blocks: dict[str, list[Block]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    alone: OneByOne = field(default_factory=OneByOne)
     _orders: Iterator[tuple[str, ...]] = field(default_factory=orders)
     _watch: Watch = field(init=False)
     _agreements: dict[str, tolerances.Agreement] = field(default_factory=dict)
@@ -115,6 +119,7 @@ class CaseTimes:
             start = time.perf_counter()
             self._renew(given, generator)
             self._round(given, ARMS)
+            self._one_by_one(given, ARMS, generator)
             round_s = time.perf_counter() - start
         self.rounds = self.rounds or pace.rounds_of(round_s)
         label, most = f"bench {self.folder.id} {self.case.name}", self.rounds * pace.generations
@@ -123,6 +128,7 @@ class CaseTimes:
             self._renew(given, generator)
             try:
                 measured = self._round(given, order)
+                alone = self._one_by_one(given, order, generator)
             except Fault as fault:
                 if fault.reason not in WRONG:
                     raise
@@ -133,6 +139,9 @@ class CaseTimes:
             self._watch.keep()
             for arm, block in measured.items():
                 self.blocks[arm].append(block)
+            if alone:
+                self.alone.incumbent.append(alone["incumbent"])
+                self.alone.candidate.append(alone["candidate"])
         self.sessions["candidate"].check_switches()
         progress(label, self.rounds_done, most)
 
@@ -165,7 +174,9 @@ class CaseTimes:
 
         The typical block of each generation must be possible, as its mean is what counts.
         """
-        found = clocks.trouble(self.blocks["incumbent"], self.blocks["candidate"], self.generation)
+        arms = self.blocks["incumbent"], self.blocks["candidate"]
+        found = clocks.trouble(*arms, self.generation)
+        found = found or self.alone.trouble(*arms, self.calls, self.generation)
         if found:
             raise Untrue("clock_mismatch", f"case {self.case.name}: {found}")
         times = [block.judge_ns / 1e6 / self.calls for block in self.blocks["candidate"]]
@@ -228,8 +239,29 @@ class CaseTimes:
         self._check(given, answers["candidate"], answers["incumbent"])
         return {arm: _block(a) for arm, a in answers.items()}
 
-    def _exchange(self, arm: str, given: torch.Tensor) -> forms.Answers:
-        answers = forms.exchange(self.sessions[arm], given, self.layout.differentiable)
+    def _one_by_one(
+        self, given: torch.Tensor, order: Sequence[str], generator: np.random.Generator
+    ) -> dict[str, Block]:
+        """A block of single calls of incumbent and candidate, on new inputs; checked as others."""
+        given = given[: calls_of(self.calls)]
+        if not len(given):
+            return {}
+        self._renew(given, generator)
+        answers: dict[str, forms.Answers] = {}
+        for arm in order:
+            if arm == "candidate":
+                answers[arm] = self._exchange(arm, given, forms.exchange_one_by_one)
+                forms.check_inputs(self.sessions[arm], answers[arm], self.layout, given)
+            elif arm == "incumbent":
+                with incumbent_blamed(self.folder.id):
+                    answers[arm] = self._exchange(arm, given, forms.exchange_one_by_one)
+        self._check(given, answers["candidate"], answers["incumbent"])
+        return {arm: _block(a) for arm, a in answers.items()}
+
+    def _exchange(
+        self, arm: str, given: torch.Tensor, how: Exchange = forms.exchange
+    ) -> forms.Answers:
+        answers = how(self.sessions[arm], given, self.layout.differentiable)
         forms.check_outputs(answers, self.layout, self.engine)
         if self.layout.differentiable:
             forms.check_gradients(answers, self.layout, self.engine)

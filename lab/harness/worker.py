@@ -148,6 +148,7 @@ class Worker:
             "Arrange": self.arrange,
             "Load": self.load,
             "Run": self.run,
+            "Next": self.next,
             "Fetch": self.fetch,
             "Trace": self.trace,
         }
@@ -244,7 +245,7 @@ class Worker:
         if self.device.type == "cuda":
             events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
         try:
-            self.ask_for_gradients(slots, differentiate)
+            self.ask_for_gradients(self.slots[:slots], differentiate)
             with torch.set_grad_enabled(differentiate):
                 start = time.perf_counter_ns()
                 if events:
@@ -263,6 +264,24 @@ class Worker:
             raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
         device_ns = int(events[0].elapsed_time(events[1]) * 1e6) if events else 0
         return {"type": "Ran", "host_ns": host_ns, "device_ns": device_ns}
+
+    def next(self, slot: int, differentiate: bool) -> dict[str, Any]:
+        """One call more."""
+        if slot == 0:
+            self.results.clear()
+        size = self.layout["given_bytes"]
+        here = slice(slot * size, (slot + 1) * size)
+        try:
+            if self.device.type != "cpu":
+                self.arena[here].copy_(self.host[here])
+            self.ask_for_gradients(self.slots[slot : slot + 1], differentiate)
+            with self.torch.set_grad_enabled(differentiate):
+                self.results.append(self.call(self.slots[slot], differentiate))
+            self.synchronize()
+        except Exception as error:
+            self.results.clear()
+            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+        return {}
 
     def fetch(self) -> dict[str, Any]:
         """Writes the results into the slots as bytes, and describes them."""
@@ -290,7 +309,7 @@ class Worker:
         # Looked at first: the mode itself may load them.
         opaque = [name for name in OPAQUE if name in sys.modules and name not in self.loaded]
         try:
-            self.ask_for_gradients(1, differentiate)
+            self.ask_for_gradients(self.slots[:1], differentiate)
             with torch.set_grad_enabled(differentiate), recorder(torch) as operators:
                 self.call(self.slots[0], differentiate)
         except Exception as error:
@@ -324,9 +343,9 @@ class Worker:
                 raise
             return (None,) * len(slot.leaves)  # the judge sees from the outputs why
 
-    def ask_for_gradients(self, slots: int, differentiate: bool) -> None:
+    def ask_for_gradients(self, slots: list[Slot], differentiate: bool) -> None:
         """Whether inputs require gradients. In evaluation none does, as no weight is trained."""
-        for slot in self.slots[:slots]:
+        for slot in slots:
             for leaf in slot.leaves:
                 leaf.requires_grad_(differentiate)
 

@@ -40,6 +40,7 @@ class InProcess(Session):
         self.arena_bytes = arena_bytes
         self._prepared = False
         self._cpu_s = None
+        self._cpu_at_answer_s = {}
         self.hand_over_cpu_ns = 0
         self._memory = shared_memory(arena_bytes, file.parent)
         self._in_use = threading.RLock()
