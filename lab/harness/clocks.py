@@ -45,7 +45,8 @@ count of blocks would let through work that is put off in half of them, which ga
 class Block:
     """One block of one arm: nanoseconds by each clock, and of the hand-over.
 
-    `cpu_ns` is that of all threads and processes of the worker, as the kernel counts it.
+    `cpu_ns` is that of all threads and processes of the worker, as the kernel counts it, `usual_ns`
+    what a block of single calls would take if all took as long as the median.
     """
 
     judge_ns: int
@@ -54,6 +55,7 @@ class Block:
     fetch_ns: int
     cpu_ns: int = 0
     fetch_cpu_ns: int = 0
+    usual_ns: int = 0
 
 
 def trouble(

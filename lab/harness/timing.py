@@ -318,4 +318,5 @@ def _block(answers: forms.Answers) -> Block:
         fetch_ns=answers.fetch_ns,
         cpu_ns=timed.cpu_ns,
         fetch_cpu_ns=answers.fetch_cpu_ns,
+        usual_ns=timed.usual_ns,
     )
