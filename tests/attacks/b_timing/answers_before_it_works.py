@@ -35,8 +35,9 @@ main.send = send_once
 
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
-    if not SAID:
-        number = sys._getframe(4).f_locals["number"]
+    asked = sys._getframe(4).f_locals
+    if not SAID and asked["kind"] == "Run":
+        number = asked["number"]
         SAID.append(number)
         said = {"type": "Ran", "host_ns": 1000, "device_ns": 0, "number": number}
         body = json.dumps(said).encode()

@@ -29,19 +29,26 @@ def disturb(core: int) -> None:
         hashlib.blake2b(BYTES)
 
 
-def wake_again_and_again() -> None:
+libc = ctypes.CDLL(None, use_errno=True)
+timer = ctypes.c_void_p()
+
+
+def create() -> None:
     signal.signal(signal.SIGCONT, lambda *given: None)  # who ignores it is woken only once
-    libc = ctypes.CDLL(None, use_errno=True)
-    timer = ctypes.c_void_p()
     event = (ctypes.c_int * 16)(0, 0, signal.SIGCONT, 0)
     if libc.timer_create(time.CLOCK_MONOTONIC, event, ctypes.byref(timer)):
         raise OSError(ctypes.get_errno(), "timer_create")
+
+
+def wake_again_and_again() -> None:
+    """In every block: a timer whose signal is pending when the stop comes never fires again."""
     libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, EVERY_NS, 0, EVERY_NS), None)
 
 
 def quiet(method: Any) -> Any:
     def answered(self: Any, **question: Any) -> Any:
         IDLE.clear()
+        wake_again_and_again()
         return method(self, **question)
 
     return answered
@@ -53,7 +60,7 @@ def busy_afterwards(descriptor: int, answer: Any) -> None:
     send(descriptor, answer)
 
 
-wake_again_and_again()
+create()
 for one in range(os.cpu_count() or 1):
     threading.Thread(target=disturb, args=(one,), daemon=True).start()
 worker.Worker.load, send = quiet(worker.Worker.load), worker.send

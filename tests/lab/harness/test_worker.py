@@ -67,9 +67,11 @@ def toynorm(x, eps):
 WAKES_ITSELF = """
 import ctypes, signal, threading
 signal.signal(signal.SIGCONT, lambda *given: None)
-libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
-libc.timer_create(1, (ctypes.c_int * 16)(0, 0, signal.SIGCONT, 0), ctypes.byref(timer))
-libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 20_000_000, 0, 20_000_000), None)
+libc = ctypes.CDLL(None)
+for ms in (20, 27, 34, 41):  # one whose signal is pending when the stop comes never fires again
+    timer = ctypes.c_void_p()
+    libc.timer_create(1, (ctypes.c_int * 16)(0, 0, signal.SIGCONT, 0), ctypes.byref(timer))
+    libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, ms * 10**6, 0, ms * 10**6), None)
 def work():
     while True:
         pass
@@ -106,14 +108,14 @@ if sys.platform == "linux":
         ),
         "answers in the worker's place": (
             FRAME + "import os, sys\n"
-            "os.write(int(sys.argv[2]), frame({'type': 'Done', 'number': 3}) * 2)\n"
+            "os.write(int(sys.argv[2]), frame({'type': 'Done', 'number': 4}) * 2)\n"
             "def toynorm(x, eps):\n    return x",
             "protocol",
-            "answer 3 to question 4",
+            "answer 4 to question 5",
         ),
         "answers nonsense": (
             FRAME + "import os, sys\n"
-            "os.write(int(sys.argv[2]), frame({'type': 'Done', 'number': 3, 'verdict': 'pass'}))\n"
+            "os.write(int(sys.argv[2]), frame({'type': 'Done', 'number': 4, 'verdict': 'pass'}))\n"
             "def toynorm(x, eps):\n    return x",
             "protocol",
             "no known type",
