@@ -371,4 +371,5 @@ def _command(
 def readable(settings: Settings) -> list[Path]:
     """What a run sees of the home folder and of /tmp: the checkout, the data, the promotions."""
     data = Path(settings.data)
-    return [ROOT, cache_folder(), settings.registry.parent, *([data] if data.exists() else [])]
+    own = [data] if data.is_absolute() else []
+    return [ROOT, cache_folder(), settings.registry.parent, *own]

@@ -160,10 +160,11 @@ def run_settings(
 ) -> Settings:
     """What training runs train, that of a workspace's candidate above all; none sees `hidden`."""
     from lab.arm import Settings
+    from trainer.datasets import absolute
 
     return Settings(
         preset=lab.preset(preset),
-        data=data,
+        data=absolute(data),  # a run works in a folder of its own
         steps=steps,
         eval_tokens=eval_tokens,
         registry=lab.places.registry,

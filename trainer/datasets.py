@@ -74,6 +74,12 @@ class Source(Protocol):
         """Its parts, training first. Raises `DataError` if a split would be empty."""
 
 
+def absolute(name: str) -> str:
+    """What names the same data set from any folder: a path that exists in full, else the name."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name not in NAMES and path.exists() else name
+
+
 def resolve(
     name: str,
     shards: int | None = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from shard_server import ShardServer, parquet
 
-from trainer.datasets import Climbmix, LocalFiles, Stdlib, resolve
+from trainer.datasets import Climbmix, LocalFiles, Stdlib, absolute, resolve
 from trainer.documents import Fingerprints, cut_text
 from trainer.errors import DataError, UsageError
 from trainer.parts import Part, Work, fingerprint
@@ -251,6 +251,18 @@ def test_names_and_paths() -> None:
 
 
 CLIMBMIX = "https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main"
+
+
+def test_a_path_means_the_same_from_a_folder_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs of an A/B work elsewhere: `--data my-text` would not be found there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-text").mkdir()
+    (tmp_path / "stdlib").mkdir()
+    assert absolute("my-text") == str(tmp_path / "my-text")
+    assert absolute("stdlib") == "stdlib"
+    assert absolute("stdlip") == "stdlip", "a typing error must still be called one"
 
 
 def test_the_address_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
