@@ -10,4 +10,5 @@ import torch
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:
-    return (x.float() * (x.float().square().mean() + eps).rsqrt()).to(x.dtype)
+    wide = x.float()  # once: two casts would round two gradients, which cancel
+    return (wide * (wide.square().mean() + eps).rsqrt()).to(x.dtype)
