@@ -46,10 +46,16 @@ class Lab:
 
     @cached_property
     def engine(self) -> str:
-        """`auto` resolved to what is here."""
-        from trainer.hardware import resolve_engine
+        """`auto` resolved to what is here. Raises `CommandError` for mlx, which only trains."""
+        from trainer.hardware import framework, resolve_engine
 
-        return resolve_engine(self.engine_asked).value
+        name = resolve_engine(self.engine_asked).value
+        if framework(name) != "torch":
+            raise CommandError(
+                f"the lab's stages do not judge on engine '{name}' yet; it trains only",
+                "Use --engine cpu (or mps on a Mac) here, and train.py --engine mlx to train.",
+            )
+        return name
 
     def preset(self, given: str | None) -> str:
         """The preset given, checked, or the engine's default."""

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -73,23 +74,23 @@ def _machine() -> Check:
 
 
 def _engines() -> Iterator[Check]:
-    import torch
-
     from trainer.errors import EngineError
-    from trainer.hardware import ENGINES, hardware_key, resolve_engine
+    from trainer.hardware import ENGINES, framework, hardware_key, resolve_engine
 
     for engine in ENGINES:
+        name = framework(engine)
         try:
             resolve_engine(engine)
-        except EngineError:
+        except EngineError as error:
+            missing = f"torch {version('torch')} sees no such device"
             yield Check(
                 name=f"engine {engine}",
                 ok=False,
-                detail=f"torch {torch.__version__} sees no such device",
-                fix=_DEVICES[engine],
+                detail=missing if name == "torch" else error.message,
+                fix=_DEVICES.get(engine, error.hint),
             )
         else:
-            detail = f"{hardware_key(engine)}, torch {torch.__version__}; tier: device"
+            detail = f"{hardware_key(engine)}, {name} {version(name)}; tier: device"
             yield Check(name=f"engine {engine}", ok=True, detail=detail, required=engine == "cpu")
 
 

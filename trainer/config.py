@@ -3,7 +3,7 @@
 `depth` is the dial: width, heads and their sizes derive from it. A preset is a `TrainConfig`; flags
 override single fields (`override`). Sizes are in tokens or elements, rates are per optimizer step.
 
-The six presets beside `tour` are those of autoresearch-everywhere; `upstream` is
+The six presets beside `tour` and `tour-mlx` are those of autoresearch-everywhere; `upstream` is
 karpathy/autoresearch (its batch sizes are for one H100: pass --device-batch-size on less).
 """
 
@@ -124,6 +124,16 @@ PRESETS: dict[str, TrainConfig] = {
         device_batch_size=4,
         total_batch_size=1024,
     ),
+    # for MLX on a Linux CPU, which multiplies matrices at a few GFLOP/s
+    "tour-mlx": TrainConfig(
+        depth=2,
+        aspect_ratio=32,
+        head_dim=32,
+        sequence=128,
+        window_pattern="SL",
+        device_batch_size=2,
+        total_batch_size=256,
+    ),
     "m5-tiny": TrainConfig(
         depth=2, sequence=256, window_pattern="L", device_batch_size=4, total_batch_size=12288
     ),
@@ -158,6 +168,16 @@ def override(config: TrainConfig, changes: dict[str, object]) -> TrainConfig:
             raise unknown("setting", name, known)
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(config, **given)  # type: ignore[arg-type]
+
+
+def check_width(config: TrainConfig) -> None:
+    """Raises `UsageError` where the model would be too narrow for its value gates."""
+    if config.width < VALUE_GATE_CHANNELS:
+        raise UsageError(
+            f"a width of {config.width} is less than the {VALUE_GATE_CHANNELS} channels that "
+            "the value gates read",
+            "Raise --depth, --aspect-ratio or --head-dim.",
+        )
 
 
 def muon_matrices(config: TrainConfig) -> tuple[tuple[int, int, int], ...]:

@@ -48,3 +48,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     meant = f" Did you mean '{close[0]}'?" if close else ""
     return UsageError(f"unknown {kind} '{name}'.{meant}", f"Known: {', '.join(names) or 'none'}.")
+
+
+OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch on a CPU
+    "Unable to allocate",  # MLX on a CPU
+    "metal::malloc",
+    "Insufficient Memory",  # a command buffer of Metal's
+)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, told by name and words: no framework is imported to ask."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

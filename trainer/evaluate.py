@@ -25,13 +25,15 @@ from typing import Any
 
 import click
 
+from trainer import checkpoint
 from trainer.apart import apart
 from trainer.bpb import EVAL_TOKENS, BitsPerByte, evaluation_tokens
 from trainer.command import run_command
 from trainer.config import TrainConfig
 from trainer.data import Prepared, open_prepared, validation_batches
+from trainer.engines import build
 from trainer.errors import DataError, UsageError
-from trainer.hardware import resolve_engine
+from trainer.hardware import ENGINES, framework, resolve_engine
 from trainer.loop import Engine
 from trainer.ops import resolve
 from trainer.threads import share_cores
@@ -94,13 +96,11 @@ def evaluate_checkpoints(
     `beside` holds none or as many checkpoints as `folders`, each of a run of the same seed.
     """
     share_cores()
-    from trainer.engines.torch import checkpoint
-    from trainer.engines.torch.engine import TorchEngine
-
     prepared = open_prepared(data)
     name = resolve_engine(engine_name).value
-    incumbents = resolve(engine="", hardware="")  # nothing is ever promoted for no hardware
-    engine: TorchEngine | None = None
+    # nothing is ever promoted for no hardware
+    incumbents = resolve(engine="", hardware="", framework=framework(name))
+    engine: Engine | None = None
     for folder, other in zip_longest(folders, beside):
         state = checkpoint.load_state(folder)
         config = config_of(state, folder)
@@ -110,7 +110,7 @@ def evaluate_checkpoints(
                 "Give the --data that the run was trained on.",
             )
         if engine is None or other or engine.config != config:
-            engine = TorchEngine(name, config, prepared.vocab, incumbents, compile_model=False)
+            engine = build(name, config, prepared.vocab, incumbents, compile_model=False)
         more = _beside(engine, other, folder) if other else {}
         engine.load(folder, with_optimizer=False)
         found = evaluate(engine, prepared, rung)
@@ -168,7 +168,7 @@ def config_of(state: dict[str, Any], folder: Path) -> TrainConfig:
     help=f"How much to evaluate: {', '.join(f'{k} ({v:,})' for k, v in EVAL_TOKENS.items())}.",
 )
 @click.option("--eval-tokens", type=int, help="A number of tokens instead of a rung.")
-@click.option("--engine", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
+@click.option("--engine", default="auto", show_default=True, help=f"{', '.join(ENGINES)} or auto.")
 def command(
     folders: tuple[Path, ...],
     beside: tuple[Path, ...],

@@ -14,18 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from trainer import trace
+from trainer import checkpoint, trace
 from trainer.config import TrainConfig
 from trainer.data import Batches, open_prepared
+from trainer.engines import build
 from trainer.engines.torch import switches
-from trainer.errors import DataError, EngineError, TrainerError
+from trainer.errors import DataError, EngineError, TrainerError, UsageError, is_out_of_memory
 from trainer.evaluate import Evaluation, config_of, evaluate
-from trainer.hardware import hardware_key, resolve_engine
+from trainer.hardware import framework, hardware_key, resolve_engine
 from trainer.interrupt import Interrupt
-from trainer.loop import Engine, Heartbeat, Position, train, warm_up
+from trainer.loop import Heartbeat, Position, train, warm_up
 from trainer.ops import REGISTRY, resolve
 from trainer.output import Output
 from trainer.recording import Plan, Recorder
@@ -72,13 +72,20 @@ class Session:
         self.budget = settings.budget or SecondsBudget()
         self.heartbeat, self.turns = Heartbeat(settings.heartbeat), Turns(settings.turns)
         if settings.checkpoint is not None:
-            _checkpoints().check_target(settings.checkpoint)
+            checkpoint.check_target(settings.checkpoint)
         if settings.trace is not None:
             trace.check_target(settings.trace, settings.trace_steps)
         self.choice = resolve_engine(settings.engine)
+        _check_instruments(settings, self.choice.value)
         self.hardware = hardware_key(self.choice.value)
-        before = switches.read()
-        self.ops = resolve(self.choice.value, self.hardware, settings.ops, settings.registry)
+        before = self._switches()
+        self.ops = resolve(
+            self.choice.value,
+            self.hardware,
+            settings.ops,
+            settings.registry,
+            framework(self.choice.value),
+        )
         switches.refuse_change(before, "loading the ops")
         self.prepared = open_prepared(settings.data)
         config = self.config
@@ -92,17 +99,18 @@ class Session:
 
     def build(self) -> None:
         """Makes the engine: memory is taken and compilers are looked for from here on."""
-        # torch is imported only now that everything cheap has been checked
-        from trainer.engines.torch.engine import TorchEngine
-        from trainer.engines.torch.recording import take
-
         name, vocab, settings = self.choice.value, self.prepared.vocab, self.settings
-        self.recorder = Recorder(settings.record, take) if settings.record else None
+        self.recorder = _recorder(settings.record) if settings.record else None
         ops = self.recorder.wrap(self.ops) if self.recorder else self.ops
-        self.engine: Engine = TorchEngine(name, self.config, vocab, ops, settings.compile_model)
+        # the framework is imported only now that everything cheap has been checked
+        self.engine = build(name, self.config, vocab, ops, settings.compile_model)
         if settings.resume is not None:
             self.engine.load(settings.resume)
-        self.switches = switches.read()
+        self.switches = self._switches()
+
+    def _switches(self) -> dict[str, str]:
+        """Torch's, with which an engine in another framework does not compute."""
+        return switches.read() if framework(self.choice.value) == "torch" else {}
 
     def header(self) -> list[str]:
         """The run in lines: engine, model, data, the engine's own decisions, ops."""
@@ -148,9 +156,9 @@ class Session:
 
     def save_recording(self) -> None:
         """Writes what was recorded, if anything was to be."""
-        from trainer.engines.torch.recording import write
-
         if self.recorder:
+            from trainer.engines.torch.recording import write
+
             about = {
                 "preset": self.settings.preset,
                 "engine": self.choice.value,
@@ -243,9 +251,25 @@ def run(settings: Settings, output: Output) -> Report | None:
         return session.report(step_ms, interrupt.wanted, evaluation)
 
 
+def _check_instruments(settings: Settings, engine: str) -> None:
+    """Raises `UsageError` for an instrument that the engine does not have."""
+    for flag, given in (("--trace", settings.trace), ("--record", settings.record)):
+        if given is not None and framework(engine) != "torch":
+            raise UsageError(
+                f"{flag} works with torch's profiler and hooks, which the engine '{engine}' lacks",
+                "Use --engine cpu, cuda or mps.",
+            )
+
+
+def _recorder(plan: Plan) -> Recorder:
+    from trainer.engines.torch.recording import take
+
+    return Recorder(plan, take)
+
+
 def _resumed(settings: Settings, folder: Path) -> tuple[Settings, dict[str, Any]]:
     """The settings of a run that goes on, and the saved state."""
-    saved = _checkpoints().load_state(folder)
+    saved = checkpoint.load_state(folder)
     try:
         settings = replace(
             settings,
@@ -262,12 +286,6 @@ def _resumed(settings: Settings, folder: Path) -> tuple[Settings, dict[str, Any]
     return settings, saved
 
 
-def _checkpoints() -> ModuleType:
-    from trainer.engines.torch import checkpoint
-
-    return checkpoint
-
-
 @contextmanager
 def _blaming(session: Session) -> Iterator[None]:
     """Turns what is not the trainer's fault into an `EngineError` that says whose it is."""
@@ -277,7 +295,7 @@ def _blaming(session: Session) -> Iterator[None]:
         raise
     except Exception as error:  # candidates' code may raise anything; the rest is raised again
         what = f"{type(error).__name__}: {error}"
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise EngineError(
                 f"out of memory on {session.choice.value}: {what}",
                 "Lower --device-batch-size (the total batch stays), or take a smaller preset.",
@@ -291,11 +309,3 @@ def _blaming(session: Session) -> Iterator[None]:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise EngineError(f"torch.compile failed: {what}", "Use --no-compile.") from error
         raise
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

@@ -66,6 +66,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["demote", "rmsnorm"], 2, "no promotion"),
         (["demote", "rmsnrm"], 2, "Did you mean 'rmsnorm'?"),
         (["--engine", "mlxx", "status"], 2, "unknown engine 'mlxx'"),
+        (["--engine", "mlx", "profile"], 2, "train.py --engine mlx"),
     ],
 )
 def test_wrong_commands_name_the_fix(

@@ -10,8 +10,9 @@ import torch
 
 from trainer.engines.torch import choices
 from trainer.engines.torch.allocator import keep_freed_memory
-from trainer.engines.torch.peak import peak_flops, resident_peak_mb
+from trainer.engines.torch.peak import peak_flops
 from trainer.errors import EngineError
+from trainer.hardware import resident_peak_mb
 from trainer.threads import share_cores
 
 

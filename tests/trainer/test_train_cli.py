@@ -19,8 +19,8 @@ import torch
 from small_run import SHORT, SIZES, SMALL, result, run_train, small_data, write_op
 
 import train
+from trainer import checkpoint
 from trainer.config import TrainConfig
-from trainer.engines.torch import checkpoint
 
 KEYS = [
     "val_bpb",

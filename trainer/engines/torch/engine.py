@@ -10,7 +10,7 @@ What it decides by itself (dtypes, compilation, allocator) it says in `notes`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer import checkpoint
 from trainer.config import TrainConfig
-from trainer.engines.torch import checkpoint, choices
+from trainer.engines.torch import choices
 from trainer.engines.torch.allocator import keep_freed_memory
 from trainer.engines.torch.model import GPT
 from trainer.engines.torch.optim import MuonAdamW
-from trainer.engines.torch.peak import peak_flops, resident_peak_mb
-from trainer.hardware import Choice, hardware_key
+from trainer.engines.torch.peak import peak_flops
+from trainer.hardware import Choice, hardware_key, resident_peak_mb
 from trainer.loop import MicroBatch
 from trainer.ops import OpTable
 from trainer.schedule import Rates
@@ -133,14 +134,14 @@ class TorchEngine:
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Writes a checkpoint that holds `state` beside the weights and moments."""
         self.synchronize()
-        checkpoint.save(folder, self._weights(), self.optimizer.state(), state)
+        checkpoint.save(folder, _arrays(self._weights()), _arrays(self.optimizer.state()), state)
 
     def load(self, folder: Path, with_optimizer: bool = True) -> None:
         """Takes weights and moments from a checkpoint."""
-        checkpoint.copy_into(self._weights(), checkpoint.load_weights(folder), "model")
+        _copy_into(self._weights(), checkpoint.load_weights(folder), "model")
         if with_optimizer:
             saved = checkpoint.load_optimizer(folder)
-            checkpoint.copy_into(self.optimizer.state(), saved, "optimizer state")
+            _copy_into(self.optimizer.state(), saved, "optimizer state")
 
     def peak_memory_mb(self) -> float:
         """Most memory used: of the device, or of the process on a CPU (MiB)."""
@@ -176,3 +177,13 @@ class TorchEngine:
 
     def _state(self) -> dict[str, Tensor]:
         return {**self._weights(), **self.optimizer.state()}
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _copy_into(tensors: Mapping[str, Tensor], saved: Mapping[str, np.ndarray], what: str) -> None:
+    checkpoint.check_fit({name: tuple(t.shape) for name, t in tensors.items()}, saved, what)
+    for name, tensor in tensors.items():
+        tensor.detach().copy_(torch.from_numpy(saved[name]))

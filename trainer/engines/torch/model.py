@@ -21,16 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.config import VALUE_GATE_CHANNELS, TrainConfig
+from trainer.config import VALUE_GATE_CHANNELS, TrainConfig, check_width
 from trainer.engines.torch.attention import WindowedAttention
-from trainer.errors import UsageError
 from trainer.ops import OpTable
+from trainer.parameters import initial, rotations
 from trainer.scopes import scope
 
 EPS = 2**-23
 """Added to the mean square in every norm: the float32 epsilon, torch's default in float32."""
-HEAD_STD = 0.001
-EMBEDDING_LAMBDA = 0.1
 
 
 class Ops:
@@ -134,12 +132,7 @@ class GPT(nn.Module):
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        if config.width < VALUE_GATE_CHANNELS:
-            raise UsageError(
-                f"a width of {config.width} is less than the {VALUE_GATE_CHANNELS} channels that "
-                "the value gates read",
-                "Raise --depth, --aspect-ratio or --head-dim.",
-            )
+        check_width(config)
         self.config, self.vocab, self.compute_dtype = config, vocab, compute_dtype
         self.ops = Ops(ops)
         self.token_embedding = _matrix(vocab, config.width)
@@ -156,27 +149,18 @@ class GPT(nn.Module):
         self.head = _matrix(vocab, config.width)
         self.residual_lambdas = nn.Parameter(torch.zeros(config.depth))
         self.embedding_lambdas = nn.Parameter(torch.zeros(config.depth))
-        cos, sin = _rotations(config)
+        cos, sin = map(torch.from_numpy, rotations(config))
         self.register_buffer("cos", cos.to(compute_dtype), persistent=False)
         self.register_buffer("sin", sin.to(compute_dtype), persistent=False)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> GPT:
-        """Fresh weights, as upstream: the blocks' outputs start at zero, so do the value gates.
-
-        Drawn on the CPU in one fixed order: a seed means the same weights on every device.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        bound = 3**0.5 * self.config.width**-0.5  # a uniform of standard deviation 1 / sqrt(width)
-        self.token_embedding.normal_(generator=generator)
-        self.head.normal_(std=HEAD_STD, generator=generator)
-        for block in self.layers:
-            for name in ("query", "key", "value", "up"):
-                getattr(block, name).uniform_(-bound, bound, generator=generator)
-        for table in self.value_embeddings.values():
-            table.uniform_(-bound, bound, generator=generator)
-        self.residual_lambdas.fill_(1.0)
-        self.embedding_lambdas.fill_(EMBEDDING_LAMBDA)
+        """The fresh weights of that seed, the same on every engine and device."""
+        weights = dict(self.named_parameters())
+        for name, values in initial(self.config, self.vocab, seed):
+            weights.pop(name).copy_(torch.from_numpy(values))
+        if weights:
+            raise ValueError(f"weights without an initial value: {', '.join(weights)}")
         return self
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -206,11 +190,3 @@ class GPT(nn.Module):
     def _embed(self, label: str, table: Tensor, tokens: Tensor) -> Tensor:
         with scope(label):
             return F.embedding(tokens, table).to(self.compute_dtype)
-
-
-def _rotations(config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [sequence, head_dim / 2] of position / base^(2 i / head_dim)."""
-    channels = torch.arange(0, config.head_dim, 2, dtype=torch.float32)
-    frequencies = config.rotary_base ** -(channels / config.head_dim)
-    angles = torch.outer(torch.arange(config.sequence, dtype=torch.float32), frequencies)
-    return angles.cos(), angles.sin()

@@ -23,16 +23,12 @@ from torch.optim.adamw import adamw
 from trainer.config import TrainConfig
 from trainer.engines.torch.model import GPT
 from trainer.errors import EngineError
+from trainer.parameters import adam_rules, muon_rate_factor, muon_stacks
 from trainer.schedule import Rates
 from trainer.scopes import scope
 
 Orthogonalize = Callable[[Tensor, float], Tensor]
 
-SCALE_WIDTH = 768
-"""AdamW's embedding and head rates hold at this width; elsewhere times (width / 768)^-0.5."""
-RESIDUAL_LR_RATIO = 0.01
-"""The residual lambdas learn at this share of `scalar_lr`: they multiply the whole stream."""
-EMBEDDING_LAMBDA_BETA1 = 0.96
 TINY = 1e-10
 """Keeps NorMuon's divisions finite."""
 
@@ -67,7 +63,7 @@ class MuonStack:
         self.reduced = -1 if rows >= columns else -2
         shape = (count, rows, 1) if self.reduced == -1 else (count, 1, columns)
         self.second_moment = self.weights.new_zeros(shape)
-        self.rate_factor = max(1.0, rows / columns) ** 0.5
+        self.rate_factor = muon_rate_factor(rows, columns)
 
     def step(
         self,
@@ -116,7 +112,7 @@ class MuonAdamW:
         self._orthogonalize_op = orthogonalize
         self._orthogonalize_dtype = orthogonalize_dtype
         self.groups = list(_adam_groups(model, config))
-        self.stacks = list(_muon_stacks(model))
+        self.stacks = list(_muon_stacks(model, config))
         self._parameters = list(model.parameters())
 
     @torch.no_grad()
@@ -171,10 +167,10 @@ class MuonAdamW:
         )
 
     def _orthogonalize(self, gradients: Tensor) -> Tensor:
-        gradients = gradients.to(self._orthogonalize_dtype)
+        narrow = gradients.to(self._orthogonalize_dtype)
         with scope("op:muon_orthogonalize"):
-            update = self._orthogonalize_op(gradients, float(self.config.muon_steps))
-        return update.to(torch.float32)
+            update = self._orthogonalize_op(narrow, float(self.config.muon_steps))
+        return update.to(gradients.dtype)
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -187,45 +183,24 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _adam_groups(model: GPT, config: TrainConfig) -> Iterator[AdamGroup]:
-    """One group per learning rate, in upstream's order."""
-    scale = (config.width / SCALE_WIDTH) ** -0.5
-    embeddings = {"token_embedding": model.token_embedding} | {
-        f"value_embeddings.{layer}": table for layer, table in model.value_embeddings.items()
-    }
-    beta1, eps = config.adam_beta1, config.adam_eps
-    for parameters, rate, beta, epsilon in (
-        ({"head": model.head}, config.unembedding_lr * scale, beta1, eps),
-        (embeddings, config.embedding_lr * scale, beta1, eps),
-        (
-            {"residual_lambdas": model.residual_lambdas},
-            config.scalar_lr * RESIDUAL_LR_RATIO,
-            beta1,
-            config.scalar_eps,
-        ),
-        (
-            {"embedding_lambdas": model.embedding_lambdas},
-            config.scalar_lr,
-            EMBEDDING_LAMBDA_BETA1,
-            config.scalar_eps,
-        ),
-    ):
-        tensors: list[Tensor] = list(parameters.values())
+    """One group per learning rate, with fresh state."""
+    weights = dict(model.named_parameters())
+    for rule in adam_rules(config):
+        tensors: list[Tensor] = [weights[name] for name in rule.names]
         yield AdamGroup(
-            list(parameters),
+            list(rule.names),
             tensors,
-            rate,
-            beta,
-            epsilon,
+            rule.learning_rate,
+            rule.beta1,
+            rule.eps,
             [torch.zeros_like(tensor, requires_grad=False) for tensor in tensors],
             [torch.zeros_like(tensor, requires_grad=False) for tensor in tensors],
             [torch.zeros((), dtype=torch.float32, device=tensor.device) for tensor in tensors],
         )
 
 
-def _muon_stacks(model: GPT) -> Iterator[MuonStack]:
+def _muon_stacks(model: GPT, config: TrainConfig) -> Iterator[MuonStack]:
     """One stack per distinct shape of the blocks' matrices."""
-    by_shape: dict[tuple[int, ...], dict[str, nn.Parameter]] = {}
-    for name, parameter in model.layers.named_parameters(prefix="layers"):
-        by_shape.setdefault(tuple(parameter.shape), {})[name] = parameter
-    for named in by_shape.values():
-        yield MuonStack(list(named), list(named.values()))
+    weights = dict(model.named_parameters())
+    for names in muon_stacks(config).values():
+        yield MuonStack(list(names), [weights[name] for name in names])

@@ -1,9 +1,7 @@
-"""Peaks: the arithmetic rate that utilisation is measured against, and the memory of a process."""
+"""The arithmetic rate that utilisation is measured against."""
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 
 import torch
@@ -36,9 +34,3 @@ def measured_peak(device: torch.device, dtype: torch.dtype, seconds: float = SEC
         product[0, 0].item()  # waits for the device
         fastest = min(fastest, time.perf_counter() - begin)
     return float(2 * SIDE**3 / fastest)
-
-
-def resident_peak_mb() -> float:
-    """Largest resident set of this process so far (MiB); getrusage counts bytes on macOS."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

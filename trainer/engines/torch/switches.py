@@ -58,8 +58,8 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 
 def refuse_change(before: Mapping[str, str], what: str) -> None:
-    """Raises `EngineError` if any is another than `before`."""
-    found = changed(before, read())
+    """Raises `EngineError` if any is another than `before`; with nothing before, nothing is read."""
+    found = changed(before, read()) if before else ""
     if found:
         raise EngineError(
             f"{what} changed how the whole process computes ({found})",

@@ -6,10 +6,12 @@
       state.json               configuration, place in the data, budget, fingerprints
 
     save(folder, weights, optimizer, state)
-    checkpoint = load(folder);  load_weights(folder)
+    load_state(folder);  load_weights(folder);  load_optimizer(folder)
 
-Everything is written to a temporary folder beside the target and renamed. Replaces only what is a
-checkpoint itself: a folder with anything else in it is refused.
+Both engines write the same names and layouts, so that a run can be resumed or evaluated on the
+other one. Tensors are numpy arrays here; each engine copies them to and from its own. Everything is
+written to a temporary folder beside the target and renamed. Replaces only what is a checkpoint
+itself: a folder with anything else in it is refused.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file, save_file
 
 from trainer.errors import DataError, UsageError
 
@@ -49,8 +51,8 @@ def check_target(folder: Path) -> None:
 
 def save(
     folder: Path,
-    weights: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
+    weights: Mapping[str, np.ndarray],
+    optimizer: Mapping[str, np.ndarray],
     state: Mapping[str, Any],
 ) -> None:
     """Writes a checkpoint, replacing an earlier one only once the new one is complete."""
@@ -58,8 +60,8 @@ def save(
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        save_file(_on_cpu(weights), temporary / MODEL)
-        save_file(_on_cpu(optimizer), temporary / OPTIMIZER)
+        save_file(_contiguous(weights), temporary / MODEL)
+        save_file(_contiguous(optimizer), temporary / OPTIMIZER)
         (temporary / STATE).write_text(json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
         for file in temporary.iterdir():
             _flush(file)
@@ -85,21 +87,22 @@ def load_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The model's weights, on the CPU."""
+def load_weights(folder: Path) -> dict[str, np.ndarray]:
+    """The model's weights by name."""
     return _load(_found(folder) / MODEL)
 
 
-def load_optimizer(folder: Path) -> dict[str, Tensor]:
-    """The optimizer's state, on the CPU."""
+def load_optimizer(folder: Path) -> dict[str, np.ndarray]:
+    """The optimizer's state by name."""
     return _load(_found(folder) / OPTIMIZER)
 
 
-def copy_into(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) -> None:
-    """Copies each saved tensor into the one of its name. Raises `DataError` where they differ."""
-    ours = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    theirs = {name: tuple(tensor.shape) for name, tensor in saved.items()}
-    if ours != theirs:
+def check_fit(
+    ours: Mapping[str, tuple[int, ...]], saved: Mapping[str, np.ndarray], what: str
+) -> None:
+    """Raises `DataError` unless the saved tensors have exactly our names and shapes."""
+    theirs = {name: tensor.shape for name, tensor in saved.items()}
+    if dict(ours) != theirs:
         differing = sorted(
             name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
         )
@@ -107,8 +110,6 @@ def copy_into(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: 
             f"the checkpoint's {what} does not fit: {', '.join(differing[:4])}",
             "It was saved by another version or with another configuration.",
         )
-    for name, tensor in tensors.items():
-        tensor.detach().copy_(saved[name])
 
 
 def _found(folder: Path) -> Path:
@@ -140,18 +141,16 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} is damaged: {error}", "Use another checkpoint.") from error
 
 
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, since safetensors refuses tensors that are views of one storage."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
-    }
+def _contiguous(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """safetensors writes the memory as it lies, so gaps and swapped axes have to go."""
+    return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
 def _flush(file: Path) -> None:
