@@ -15,6 +15,7 @@ import msgspec
 from lab import workspace as workspaces
 from lab.context import (
     DEFAULT_VOCAB,
+    LANGUAGES,
     Lab,
     about,
     cases_of,
@@ -72,6 +73,11 @@ def open_workspace(
             if candidate is None
             else f"{candidate} is missing",
             "Start from a file of yours: kernel-lab open TARGET --candidate FILE",
+        )
+    if language not in LANGUAGES:
+        raise CommandError(
+            f"candidates in {language} cannot be judged yet",
+            f"Open one in {' or '.join(LANGUAGES)}.",
         )
     name = folder.name if folder else workspaces.new_name(target, lab.engine, language)
     seal = Seal(

@@ -58,6 +58,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["open", "rmsnrm"], 2, "Did you mean 'rmsnorm'?"),
         (["open", "rmsnorm", "--preset", "turo"], 2, "Did you mean 'tour'?"),
         (["open", "rmsnorm", "--language", "cobol"], 2, "no starting candidate"),
+        (["open", "rmsnorm", "--language", "mlx"], 2, "cannot be judged yet"),
         (["open", "rmsnorm", "--candidate", "nowhere.py"], 2, "nowhere.py is missing"),
         (["verify", "nothing"], 2, "no workspace 'nothing'"),
         (["gate", "nothing"], 2, "Run: kernel-lab open TARGET"),

@@ -1,8 +1,7 @@
 """The MLX engine: one model and its optimizer on an Apple GPU, or on the CPU of a Linux machine.
 
     engine = MLXEngine("mlx", config, vocab, ops, compile_model=None)
-    pending = engine.step(micro_batches, rates)      # launches one optimizer step
-    loss = pending.wait()                            # its mean loss, once the device got there
+    loss = engine.step(micro_batches, rates).wait()  # one optimizer step; its mean loss
 
 It obeys `trainer.loop.Engine`, as `trainer.engines.torch.engine` does. MLX is lazy: nothing is
 computed before it is evaluated. Each micro-batch but the last is evaluated before the next one is
@@ -16,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -36,15 +35,14 @@ from trainer.schedule import Rates
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class PendingLoss:
-    """The loss of a step that may still be running. `wait` returns when the step is complete."""
+class DoneLoss(NamedTuple):
+    """The loss of a step, which is complete."""
 
-    def __init__(self, loss: mx.array) -> None:
-        self._loss = loss
+    loss: float
 
     def wait(self) -> float:
         """The step's loss in nats per token, mean over all of its micro-batches."""
-        return float(np.array(self._loss))
+        return self.loss
 
 
 class MLXEngine:
@@ -59,7 +57,8 @@ class MLXEngine:
         compile_model: bool | None = None,
     ) -> None:
         self.name, self.config, self.vocab = name, config, vocab
-        self.steps_in_flight = 1
+        # MLX queues so few operations ahead that a step in flight would only blur the step times
+        self.steps_in_flight = 0
         self.device = choices.device()
         kind = self.device.value
         mx.set_default_device(mx.gpu if kind == "gpu" else mx.cpu)
@@ -92,17 +91,15 @@ class MLXEngine:
         """Number of weights."""
         return sum(weight.size for weight in self.weights.values())
 
-    def step(self, micro_batches: Sequence[MicroBatch], rates: Rates) -> PendingLoss:
+    def step(self, micro_batches: Sequence[MicroBatch], rates: Rates) -> DoneLoss:
         """Forward and backward of every micro-batch, then one optimizer step."""
         loss, gradients = self.accumulated(micro_batches)
         self.weights, self.moments = self._update(
             self.weights, self.moments, gradients, self.optimizer.numbers(rates)
         )
         del gradients  # or their memory could not be used again
-        # a step is complete with its last weight, not with its loss
-        loss = mx.depends(loss, list(self.weights.values()))
-        mx.async_eval(loss, self.weights, self.moments)
-        return PendingLoss(loss)
+        mx.eval(loss, self.weights, self.moments)
+        return DoneLoss(float(np.array(loss)))
 
     def token_losses(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Loss in nats of each target, float32, of the targets' shape. Trains nothing."""
