@@ -172,6 +172,7 @@ def test_memory_does_not_grow_from_step_to_step(prepared: Prepared) -> None:
     assert mx.get_active_memory() <= 1.01 * before
 
 
+@pytest.mark.timeout(900)  # the first time, g++ builds 56 kernels: 40 s of one core
 def test_a_compiled_step_sees_every_rate(prepared: Prepared) -> None:
     """A rate that was compiled in as a constant would never fall: Muon without a warm-down, the
     fault of a public port."""

@@ -37,7 +37,7 @@ def compute_dtype(device: str) -> Choice:
 def muon_dtype(device: str) -> Choice:
     """The dtype in which Muon orthogonalizes."""
     if device == "gpu":
-        return Choice("float32", "as fast as bfloat16 on Apple's GPUs, where ports in it met NaN")
+        return Choice("float32", "a public port met NaN in bfloat16; it is little of a step")
     return Choice("float32", "as the rest of the model on a CPU")
 
 
