@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lab.arm import Settings
     from lab.gate import Evidence, Policy
 
-LANGUAGES = ("torch",)
+LANGUAGES = ("torch", "mlx")
+"""In which candidates can be judged; each on the engines that compute in it."""
 DEFAULT_PRESET = {"cpu": "tour", "mps": "m5-small", "cuda": "upstream"}
 """What `profile`, `open` and `ab` train when no --preset is given."""
 DEFAULT_VOCAB = 8192
@@ -46,28 +47,53 @@ class Lab:
 
     @cached_property
     def engine(self) -> str:
-        """`auto` resolved to what is here. Raises `CommandError` for mlx, which only trains."""
-        from trainer.hardware import framework, resolve_engine
+        """`auto` resolved to what is here."""
+        from trainer.hardware import resolve_engine
 
-        name = resolve_engine(self.engine_asked).value
-        if framework(name) != "torch":
-            raise CommandError(
-                f"the lab's stages do not judge on engine '{name}' yet; it trains only",
-                "Use --engine cpu (or mps on a Mac) here, and train.py --engine mlx to train.",
-            )
-        return name
+        return resolve_engine(self.engine_asked).value
 
     def preset(self, given: str | None) -> str:
         """The preset given, checked, or the engine's default."""
         from trainer.config import preset
 
-        name = given or DEFAULT_PRESET[self.engine]
+        name = given or default_preset(self.engine)
         preset(name)
         return name
 
     def workspace(self, name: str) -> Workspace:
         """The workspace of that folder or short name, its seal checked."""
         return workspaces.load(workspaces.find(name, self.places.workspaces), self.ledger)
+
+
+def default_preset(engine: str) -> str:
+    """For mlx it depends on what MLX computes on: its products are slow on a CPU."""
+    from trainer.hardware import computes_on_cpu
+
+    if engine == "mlx":
+        return "tour-mlx" if computes_on_cpu(engine) else "m5-small"
+    return DEFAULT_PRESET[engine]
+
+
+def require_torch(engine: str, stage: str) -> None:
+    """Raises `CommandError` for a stage that an engine in another framework does not have yet."""
+    from trainer.hardware import framework
+
+    if framework(engine) != "torch":
+        raise CommandError(
+            f"{stage} does not work on engine '{engine}' yet",
+            "There, open, verify, bench and gate do. Use --engine cpu, or mps on a Mac.",
+        )
+
+
+def require_language(language: str, engine: str) -> None:
+    """Raises `CommandError` unless candidates in that language run on that engine."""
+    from trainer.hardware import framework
+
+    if language not in LANGUAGES or framework(engine) != language:
+        raise CommandError(
+            f"candidates in {language} cannot be judged on engine '{engine}'",
+            f"Add --language {framework(engine)}, or name another --engine.",
+        )
 
 
 def target_folder(target: str) -> TargetFolder:
@@ -189,10 +215,10 @@ def running_file(folder: TargetFolder, engine: str, registry: Path) -> Path:
 
     Reads the registry as the trainer does; loads nothing.
     """
-    from trainer.hardware import hardware_key
+    from trainer.hardware import framework, hardware_key
     from trainer.ops import select
 
-    return select(folder, engine, hardware_key(engine), registry)[0]
+    return select(folder, engine, hardware_key(engine), registry, framework(engine))[0]
 
 
 def incumbent_sha256(lab: Lab, seal: Seal) -> str:

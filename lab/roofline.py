@@ -25,6 +25,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from lab.errors import unknown
+from trainer.hardware import computes_on_cpu
 
 if TYPE_CHECKING:
     from kernels.spec import Case, Target
@@ -117,11 +118,13 @@ def _envelope(points: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
 
 @functools.cache
 def measure(engine: str, seconds: float = 2.5) -> Roofline:
-    """Measures `engine` ("cpu", "cuda" or "mps") for about `seconds`, once per process.
+    """Measures `engine` for about `seconds`, once per process; mlx by torch on the same device.
 
     The samples are many, short and spread over that time, so that other work on the machine spoils
     some of them and not all. Raises `CommandError` for an engine without a torch device.
     """
+    if engine == "mlx":
+        return measure("cpu" if computes_on_cpu(engine) else "mps", seconds)
     if engine not in LARGEST_BYTES:
         raise unknown("engine", engine, LARGEST_BYTES)
     with _every_core(engine):

@@ -15,7 +15,6 @@ import msgspec
 from lab import workspace as workspaces
 from lab.context import (
     DEFAULT_VOCAB,
-    LANGUAGES,
     Lab,
     about,
     cases_of,
@@ -25,6 +24,8 @@ from lab.context import (
     incumbent_sha256,
     latest_profile,
     policy_sha256,
+    require_language,
+    require_torch,
     subject,
     target_folder,
 )
@@ -74,11 +75,7 @@ def open_workspace(
             else f"{candidate} is missing",
             "Start from a file of yours: kernel-lab open TARGET --candidate FILE",
         )
-    if language not in LANGUAGES:
-        raise CommandError(
-            f"candidates in {language} cannot be judged yet",
-            f"Open one in {' or '.join(LANGUAGES)}.",
-        )
+    require_language(language, lab.engine)
     name = folder.name if folder else workspaces.new_name(target, lab.engine, language)
     seal = Seal(
         name=name,
@@ -118,6 +115,7 @@ def profile(
     from lab.machine import fingerprint
     from lab.profiling import profile as measure
 
+    require_torch(lab.engine, "profile")
     name = lab.preset(preset)
     record = lab.ledger.append(
         measure(
@@ -142,9 +140,11 @@ def verify(
 ) -> Verified:
     """Stage 3: is the candidate correct, in every case, type and gradient?
 
-    With `recorded`, also on calls that a training run recorded; without, the gate holds.
+    With `recorded`, also on calls that a training run recorded; without, the gate holds. No run on
+    mlx records any yet.
     """
     from lab import harness, recordings
+    from trainer.hardware import framework
 
     folder, stored = subject(lab, workspace)
     seal = workspace.seal
@@ -153,7 +153,9 @@ def verify(
         folder,
         cases_of(seal),
         engine=seal.engine,
-        recording=recordings.provide(lab, seal, progress) if recorded else None,
+        recording=recordings.provide(lab, seal, progress)
+        if recorded and framework(seal.engine) == "torch"
+        else None,
         settings=harness.VerifySettings(hide=hidden(lab, workspace)),
         running=incumbent_file(lab, seal),
         progress=progress,
@@ -223,6 +225,7 @@ def ab(
     from lab.harness import isolation
     from lab.stats import LOOKS
 
+    require_torch(workspace.seal.engine, "ab")
     folder, stored = subject(lab, workspace)
     _require_verified(lab, workspace, stored, "ab")
     task = Task(folder.id, workspace.seal.engine, stored.path, stored.sha256)

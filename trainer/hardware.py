@@ -38,6 +38,11 @@ def is_apple_silicon() -> bool:
     return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
+def computes_on_cpu(engine: str) -> bool:
+    """Whether an engine's work is done by the processor: mlx computes on Metal on a Mac only."""
+    return engine == "cpu" or (engine == "mlx" and not is_apple_silicon())
+
+
 def resident_peak_mb() -> float:
     """Largest resident set of this process so far (MiB); getrusage counts bytes on macOS."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

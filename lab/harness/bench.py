@@ -35,6 +35,7 @@ from lab.harness.judge import Fault, Patience, Session
 from lab.harness.pace import ARMS, Pace
 from lab.progress import Progress, silent
 from lab.records import CaseTiming, Failed, Measured, Quarantined
+from trainer.hardware import computes_on_cpu, framework
 
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
@@ -84,7 +85,9 @@ def bench(
     for one in todo:
         one.floor_ms = floor_ms(one.case, dtype) if floor_ms else 0.0
     arena = max(settings.arena_bytes, *(one.layout.slot_bytes for one in todo))
-    files = dict.fromkeys(ARMS, incumbent or folder.incumbent("torch")) | {"candidate": candidate}
+    files = dict.fromkeys(ARMS, incumbent or folder.incumbent(framework(engine))) | {
+        "candidate": candidate
+    }
 
     workers = partial(_workers, files, folder.id, engine, arena, settings)
     with ThreadPoolExecutor(max_workers=len(files)) as pool:
@@ -136,8 +139,15 @@ def _workers(
         }
 
 
+def training_dtype(engine: str) -> str:
+    """The dtype of activations on that engine."""
+    if engine == "mlx":
+        return "float32" if computes_on_cpu(engine) else "bfloat16"
+    return TRAINING_DTYPE[engine]
+
+
 def _dtype(folder: TargetFolder, engine: str, settings: BenchSettings) -> str:
-    dtype = settings.dtype or TRAINING_DTYPE[engine]
+    dtype = settings.dtype or training_dtype(engine)
     return dtype if dtype in folder.target.dtypes else folder.target.dtypes[0]
 
 

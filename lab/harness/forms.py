@@ -118,7 +118,8 @@ def check_inputs(session: Session, answers: Answers, layout: Layout, given: torc
 def _check_tensor(name: str, span: Span, output: Returned, engine: str) -> None:
     if not output.plain or output.layout != "torch.strided":
         shown = output.layout if output.plain else output.type
-        raise Fault("not_a_tensor", f"{name} is a {shown}, must be a plain dense torch.Tensor")
+        kind = "mlx.core.array" if engine == "mlx" else "dense torch.Tensor"
+        raise Fault("not_a_tensor", f"{name} is a {shown}, must be a plain {kind}")
     compared: tuple[tuple[Literal["shape", "dtype", "device"], object, object], ...] = (
         ("shape", list(output.shape), list(span.shape)),
         ("dtype", output.dtype, span.dtype),

@@ -34,13 +34,14 @@ from lab.harness.running import Limits
 from lab.places import ROOT, default_results
 from lab.records import FailureReason
 from trainer.engines.torch.allocator import NEVER_TRIM
+from trainer.hardware import computes_on_cpu, framework
 
 if TYPE_CHECKING:
     import torch
 
     from lab.harness.inputs import Layout
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER, MLX_WORKER = (Path(__file__).with_name(name) for name in ("worker.py", "mlx_worker.py"))
 LONGEST_SOURCE = 2**20
 """Bytes. Larger files are refused unread: nobody writes a megabyte of kernel."""
 LONGEST_READ = 2**20
@@ -152,7 +153,8 @@ class Session:
         to_judge, from_worker = os.pipe()
         self._channel = protocol.Channel(to_judge, from_judge)
         roomy = self._patience.memory_bytes + 12 * self.arena_bytes
-        argv = [sys.executable, "-I", "-B", str(WORKER), str(to_worker), str(from_worker)]
+        worker = MLX_WORKER if framework(self._engine) == "mlx" else WORKER
+        argv = [sys.executable, "-I", "-B", str(worker), str(to_worker), str(from_worker)]
         try:
             self._process = sandbox.launch(
                 argv,
@@ -161,14 +163,14 @@ class Session:
                     wall_s=self._patience.total_s,
                     memory_bytes=roomy,
                     # Twice what may be resident: torch asks for more than it touches.
-                    data_bytes=2 * roomy if self._engine == "cpu" else None,
+                    data_bytes=2 * roomy if computes_on_cpu(self._engine) else None,
                     file_bytes=2**30,
                 ),
                 pass_fds=(to_worker, from_worker, self._memory),
                 hide=(ROOT, default_results(), *hide),
-                readable=(WORKER, self._file),
+                readable=(WORKER, MLX_WORKER, self._file),
                 keep_scratch=False,
-                env=CPU_ENVIRONMENT if self._engine == "cpu" else None,
+                env=CPU_ENVIRONMENT if computes_on_cpu(self._engine) else None,
             )
         finally:
             os.close(to_worker)

@@ -25,6 +25,7 @@ from lab.harness.judge import Fault, Patience, Session, read_source
 from lab.harness.sameness import known_text
 from lab.progress import Progress, silent
 from lab.records import Failed, Passed
+from trainer.hardware import framework
 
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
@@ -76,7 +77,7 @@ def verify(
     todo += [CaseChecks.of_recorded(folder, call, engine) for call in calls]
     arena = max(one.slots * max(one.layout.slot_bytes, SLOT_BYTES) for one in todo)
     patience, hide = settings.patience, settings.hide
-    honest = incumbent or folder.incumbent("torch")
+    honest = incumbent or folder.incumbent(framework(engine))
     with (
         ThreadPoolExecutor(max_workers=2) as pool,
         Session(candidate, folder.id, engine, arena, patience, hide) as ours,

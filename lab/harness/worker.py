@@ -429,12 +429,11 @@ class Worker:
             self.torch.mps.synchronize()
 
 
-def main() -> None:
+def serve(worker: Worker) -> None:
     """Answers questions until the judge hangs up."""
     receive, answer = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (receive, answer):
         os.set_inheritable(descriptor, False)
-    worker = Worker()
     while True:
         _, length = HEADER.unpack(read_exactly(receive, HEADER.size))
         question = json.loads(read_exactly(receive, length))
@@ -450,4 +449,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker())

@@ -58,7 +58,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["open", "rmsnrm"], 2, "Did you mean 'rmsnorm'?"),
         (["open", "rmsnorm", "--preset", "turo"], 2, "Did you mean 'tour'?"),
         (["open", "rmsnorm", "--language", "cobol"], 2, "no starting candidate"),
-        (["open", "rmsnorm", "--language", "mlx"], 2, "cannot be judged yet"),
+        (["open", "rmsnorm", "--language", "mlx"], 2, "Add --language torch"),
+        (["--engine", "mlx", "open", "rmsnorm"], 2, "Add --language mlx"),
         (["open", "rmsnorm", "--candidate", "nowhere.py"], 2, "nowhere.py is missing"),
         (["verify", "nothing"], 2, "no workspace 'nothing'"),
         (["gate", "nothing"], 2, "Run: kernel-lab open TARGET"),
@@ -67,7 +68,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["demote", "rmsnorm"], 2, "no promotion"),
         (["demote", "rmsnrm"], 2, "Did you mean 'rmsnorm'?"),
         (["--engine", "mlxx", "status"], 2, "unknown engine 'mlxx'"),
-        (["--engine", "mlx", "profile"], 2, "train.py --engine mlx"),
+        (["--engine", "mlx", "profile"], 2, "profile does not work on engine 'mlx' yet"),
     ],
 )
 def test_wrong_commands_name_the_fix(
