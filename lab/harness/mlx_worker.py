@@ -67,6 +67,13 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             raise worker.Refusal("lab", f"{type(error).__name__}: {error}") from None
         return {}
 
+    def switches(self, names: list[str]) -> dict[str, Any]:
+        """What holds for the whole process; torch is not in it, and MLX has no such switches."""
+        ours = [name for name in names if not name.startswith("torch.")]
+        self.torch = None
+        answer: dict[str, Any] = super().switches(ours)
+        return answer
+
     def arrange(self, **layout: Any) -> dict[str, Any]:
         """Takes note of where the arrays of every slot lie."""
         self.layout = layout
@@ -98,6 +105,22 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
                 worker.reason_of(error, "raised"), worker.explain(error, self.path)
             ) from None
         return {"type": "Ran", "host_ns": host_ns, "device_ns": 0}
+
+    def next(self, slot: int, differentiate: bool) -> dict[str, Any]:
+        """One call more, on a slot that was filled just now."""
+        if slot == 0:
+            self.results.clear()
+            self.slots = []
+        try:
+            self.slots.append(MLXSlot(self, slot))
+            self.results.append(self.call(self.slots[slot], differentiate))
+            self.mx.synchronize()
+        except Exception as error:
+            self.results.clear()
+            raise worker.Refusal(
+                worker.reason_of(error, "raised"), worker.explain(error, self.path)
+            ) from None
+        return {}
 
     def fetch(self) -> dict[str, Any]:
         """Writes the results into the slots as bytes, and describes them."""

@@ -58,7 +58,7 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 
 def refuse_change(before: Mapping[str, str], what: str) -> None:
-    """Raises `EngineError` if any is another than `before`; with nothing before, nothing is read."""
+    """Raises `EngineError` if any is another than `before`. Where that is empty, reads none."""
     found = changed(before, read()) if before else ""
     if found:
         raise EngineError(
