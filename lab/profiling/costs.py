@@ -50,6 +50,8 @@ def step_work(
     work |= {name: tuple(found) for name, found in _optimizer(config, vocab).items()}
     work |= {name: () for name in ("data", "host_to_device", "zero_grad", "autograd_engine")}
     for name, folder in discover().items():
+        if folder.target.parts and name not in calls:
+            continue
         work[name] = _target(folder, config, vocab, itemsize, calls.get(name, 0))
     return work
 

@@ -34,7 +34,10 @@ def test_agrees_with_the_oracle(name: str, case: Case, dtype: torch.dtype) -> No
     found = calls.call(folder, calls.function(folder.incumbent("torch"), name), content)
     allowed = spacings(name, case, dtype)
     for tensor, expected in calls.oracle(folder, content).items():
-        spacing = torch.finfo(found[tensor].dtype).eps
+        kind = found[tensor].dtype
+        if folder.target.parts and dtype == torch.bfloat16:
+            kind = dtype  # a larger op rounds between its parts, whatever it returns
+        spacing = torch.finfo(kind).eps
         assert calls.relative_error(found[tensor], expected) < allowed * spacing, tensor
 
 
@@ -50,7 +53,8 @@ def test_has_the_promised_shapes_and_dtypes(name: str, case: Case) -> None:
         assert found[output.name].dtype == same
     for one in folder.target.inputs:
         if one.differentiable:
-            assert found[f"d{one.name}"].dtype == torch.bfloat16
+            own = torch.bfloat16 if one.dtype == "same" else torch.float32
+            assert found[f"d{one.name}"].dtype == own
 
 
 @pytest.mark.parametrize("name", ["muon_orthogonalize"])

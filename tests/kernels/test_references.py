@@ -42,22 +42,35 @@ def test_finite_in_float64_and_quick(name: str, case: Case, dtype: torch.dtype) 
 
 @pytest.mark.parametrize("name", calls.FOLDERS)
 def test_parts_along_the_independent_dim_do_not_know_of_each_other(name: str) -> None:
-    """Recordings of training are cut along it: outputs and gradients must be those of the whole."""
+    """Recordings of training are cut along it: outputs and gradients must be those of the whole.
+
+    Gradients of what all parts share must add up to that of the whole.
+    """
     folder = calls.FOLDERS[name]
     target = folder.target
     case = next(c for c in target.cases(calls.SHAPE) if c.dims[target.independent] > 1)
     content = calls.draw(folder, case, torch.float64)
     shapes = [i.shape for i in target.inputs] + [o.shape for o in target.outputs]
-    given = [
-        tensor.narrow(shape.index(target.independent), 1, 1)
-        if target.independent in shape
-        else tensor
-        for tensor, shape in zip((*content.inputs, *content.incoming), shapes, strict=True)
-    ]
-    count = len(target.inputs)
-    part = calls.oracle(folder, calls.Content(tuple(given[:count]), tuple(given[count:])))
-    for found, whole in zip(part.values(), calls.oracle(folder, content).values(), strict=True):
-        torch.testing.assert_close(found, whole.narrow(0, 1, 1))
+    first = case.dims[target.independent] // 2
+    parts = []
+    for start, size in ((0, first), (first, case.dims[target.independent] - first)):
+        given = [
+            tensor.narrow(shape.index(target.independent), start, size)
+            if target.independent in shape
+            else tensor
+            for tensor, shape in zip((*content.inputs, *content.incoming), shapes, strict=True)
+        ]
+        count = len(target.inputs)
+        half = calls.Content(tuple(given[:count]), tuple(given[count:]))
+        parts.append(calls.oracle(folder, half).values())
+    leaves = [i.shape for i in target.inputs if i.differentiable]
+    shapes = [o.shape for o in target.outputs] + leaves
+    for whole, shape, one, other in zip(
+        calls.oracle(folder, content).values(), shapes, *parts, strict=True
+    ):
+        axis = target.independent
+        both = torch.cat([one, other], shape.index(axis)) if axis in shape else one + other
+        torch.testing.assert_close(both, whole)
 
 
 def test_rmsnorm_makes_rows_of_size_one() -> None:
@@ -105,6 +118,20 @@ def test_softcap_cross_entropy_is_torchs_on_capped_logits() -> None:
     assert torch.allclose(found, right)
     assert loss[targets < 0].abs().sum() == 0
     assert found[targets < 0].abs().sum() == 0
+
+
+def test_linear_softcap_cross_entropy_is_the_product_and_then_the_loss() -> None:
+    """The larger op must mean what its parts mean, down to the gradient of the head."""
+    x, head = torch.randn(9, 16, dtype=torch.float64), torch.randn(33, 16, dtype=torch.float64)
+    targets = torch.tensor([0, 32, -1, 5, 6, -1, 8, 9, 10])
+    whole, parts = ([t.clone().requires_grad_() for t in (x, head)] for _ in range(2))
+    loss = reference("linear_softcap_cross_entropy")(*whole, targets, 15.0)
+    logits = F.linear(*parts)
+    expected = reference("softcap_cross_entropy")(logits, targets, 15.0)
+    torch.testing.assert_close(loss, expected)
+    weights = torch.randn(9, dtype=torch.float64)
+    found = torch.autograd.grad(loss, whole, weights)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, parts, weights))
 
 
 @pytest.mark.parametrize("shape", [(2, 48, 48), (2, 96, 24), (2, 24, 96), (3, 1, 40)], ids=str)

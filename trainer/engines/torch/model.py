@@ -34,13 +34,21 @@ EMBEDDING_LAMBDA = 0.1
 
 
 class Ops:
-    """The op table's functions that the model calls, each inside its profiler scope."""
+    """The op table's functions that the model calls, each inside its profiler scope.
+
+    One that is left to its parts is None: the model then does the work itself, in these parts.
+    """
 
     def __init__(self, table: OpTable) -> None:
         self.rmsnorm = _scoped(table, "rmsnorm")
         self.rope_qk_norm = _scoped(table, "rope_qk_norm")
         self.relu_squared = _scoped(table, "relu_squared")
         self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
+        self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
+
+
+def _whole(table: OpTable, name: str) -> Callable[..., Any] | None:
+    return None if table[name].in_parts else _scoped(table, name)
 
 
 def _scoped(table: OpTable, name: str) -> Callable[..., Any]:
@@ -181,13 +189,23 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Loss in nats of each target, float32 [tokens]; targets of -1 cost nothing."""
-        logits = self.logits(tokens)
+        x, whole = self._last_norm(tokens), self.ops.linear_softcap_cross_entropy
+        if whole is not None:
+            with scope("op:weight_cast"):
+                given = x.flatten(0, 1), self.head.to(x.dtype), targets.flatten()
+            return whole(*given, self.config.softcap)
         with scope("op:head_projection"):
-            logits, targets = logits.flatten(0, 1), targets.flatten()
+            logits, targets = _project(x, self.head).flatten(0, 1), targets.flatten()
         return self.ops.softcap_cross_entropy(logits, targets, self.config.softcap)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits before the soft cap, [batch, sequence, vocab]."""
+        x = self._last_norm(tokens)
+        with scope("op:head_projection"):
+            return _project(x, self.head)
+
+    def _last_norm(self, tokens: Tensor) -> Tensor:
+        """What the head reads, [batch, sequence, width]."""
         x = x0 = self.ops.rmsnorm(self._embed("op:embedding", self.token_embedding, tokens), EPS)
         with scope("op:residual_mix"):
             kept, added = self.residual_lambdas.unbind(), self.embedding_lambdas.unbind()
@@ -199,9 +217,7 @@ class GPT(nn.Module):
                 table = self.value_embeddings[str(layer)]
                 value_embedding = self._embed("op:value_embedding", table, tokens)
             x = block(x, self.cos, self.sin, value_embedding)
-        x = self.ops.rmsnorm(x, EPS)
-        with scope("op:head_projection"):
-            return _project(x, self.head)
+        return self.ops.rmsnorm(x, EPS)
 
     def _embed(self, label: str, table: Tensor, tokens: Tensor) -> Tensor:
         with scope(label):
