@@ -48,7 +48,8 @@ def step_work(
         for name, found in _micro_batch(config, vocab, itemsize).items()
     }
     work |= {name: tuple(found) for name, found in _optimizer(config, vocab).items()}
-    work |= {name: () for name in ("data", "host_to_device", "zero_grad", "autograd_engine")}
+    organising = ("data", "host_to_device", "zero_grad", "autograd_engine", "residual_lambdas")
+    work |= {name: () for name in organising}
     for name, folder in discover().items():
         if folder.target.parts and name not in calls:
             continue
@@ -87,10 +88,8 @@ def _micro_batch(config: TrainConfig, vocab: int, itemsize: int) -> dict[str, It
         "mlp_up": [Work(projection(width, 4 * width), depth)],
         "mlp_down": [Work(projection(4 * width, width), depth)],
         "head_projection": [Work(projection(width, vocab), 1)],
-        "residual_mix": [
-            Work(residual_mix_cost(tokens * width, itemsize), depth),
-            Work(residual_add_cost(tokens * width, itemsize), 2 * depth),
-        ],
+        "residual_mix": [Work(residual_mix_cost(tokens * width, itemsize), depth)],
+        "residual_add": [Work(residual_add_cost(tokens * width, itemsize), 2 * depth)],
         # the losses and their weights, float32; the backward pass starts after it
         "loss_reduction": [Work(Cost(8 * tokens, 2 * tokens), 1)],
     }

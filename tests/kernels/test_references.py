@@ -81,6 +81,15 @@ def test_rmsnorm_makes_rows_of_size_one() -> None:
     assert torch.allclose(y, F.rms_norm(x, (64,), eps=EPS))
 
 
+def test_residual_rmsnorm_is_the_mix_and_then_the_norm() -> None:
+    """The larger op must mean what its parts mean, and hand the stream on unnormed."""
+    x, x0 = torch.randn(2, 3, 5, 16, dtype=torch.float64)
+    kept, added = torch.tensor([0.7]).double(), torch.tensor([-0.3]).double()
+    mixed, y = reference("residual_rmsnorm")(x, x0, kept, added, EPS)
+    torch.testing.assert_close(mixed, 0.7 * x - 0.3 * x0, atol=1e-7, rtol=1e-7)
+    torch.testing.assert_close(y, reference("rmsnorm")(mixed, EPS))
+
+
 def test_rope_makes_attention_depend_on_the_distance_alone() -> None:
     """That is what rotary embeddings are for, and a wrong pairing or sign breaks it."""
     folder = calls.FOLDERS["rope_qk_norm"]

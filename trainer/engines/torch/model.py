@@ -45,6 +45,7 @@ class Ops:
         self.relu_squared = _scoped(table, "relu_squared")
         self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
         self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
+        self.residual_rmsnorm = _whole(table, "residual_rmsnorm")
 
 
 def _whole(table: OpTable, name: str) -> Callable[..., Any] | None:
@@ -92,14 +93,14 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
+        self, x: Tensor, normed: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
     ) -> Tensor:
-        """x [batch, sequence, width] -> the same, after attention and MLP."""
-        attention = self._attention(self.ops.rmsnorm(x, EPS), cos, sin, value_embedding)
-        with scope("op:residual_mix"):
+        """x [batch, sequence, width] and its norm -> x after attention and MLP."""
+        attention = self._attention(normed, cos, sin, value_embedding)
+        with scope("op:residual_add"):
             x = x + attention
         mlp = self._mlp(self.ops.rmsnorm(x, EPS))
-        with scope("op:residual_mix"):
+        with scope("op:residual_add"):
             return x + mlp
 
     def _attention(
@@ -207,17 +208,26 @@ class GPT(nn.Module):
     def _last_norm(self, tokens: Tensor) -> Tensor:
         """What the head reads, [batch, sequence, width]."""
         x = x0 = self.ops.rmsnorm(self._embed("op:embedding", self.token_embedding, tokens), EPS)
-        with scope("op:residual_mix"):
-            kept, added = self.residual_lambdas.unbind(), self.embedding_lambdas.unbind()
+        with scope("op:residual_lambdas"):
+            kept, added = self.residual_lambdas.split(1), self.embedding_lambdas.split(1)
         for layer, block in enumerate(self.layers):
-            with scope("op:residual_mix"):
-                x = kept[layer] * x + added[layer] * x0
+            x, normed = self._mixed(x, x0, kept[layer], added[layer])
             value_embedding = None
             if str(layer) in self.value_embeddings:
                 table = self.value_embeddings[str(layer)]
                 value_embedding = self._embed("op:value_embedding", table, tokens)
-            x = block(x, self.cos, self.sin, value_embedding)
+            x = block(x, normed, self.cos, self.sin, value_embedding)
         return self.ops.rmsnorm(x, EPS)
+
+    def _mixed(self, x: Tensor, x0: Tensor, kept: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        """The stream as it enters a layer, and its norm; the lambdas are [1]."""
+        if self.ops.residual_rmsnorm is not None:
+            mixed, normed = self.ops.residual_rmsnorm(x, x0, kept, added, EPS)
+            return mixed, normed
+        with scope("op:residual_mix"):
+            # without dims a float32 lambda leaves the stream in its dtype
+            x = kept.squeeze(0) * x + added.squeeze(0) * x0
+        return x, self.ops.rmsnorm(x, EPS)
 
     def _embed(self, label: str, table: Tensor, tokens: Tensor) -> Tensor:
         with scope(label):
