@@ -113,6 +113,17 @@ def test_relu_squared_by_hand() -> None:
     assert slope.flatten().tolist() == [0.0, 0.0, 1.0, 6.0]
 
 
+def test_fused_mlp_by_hand() -> None:
+    """One hidden channel is open, the other shut."""
+    x = torch.tensor([[[1.0, 2.0]]], dtype=torch.float64)
+    up = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    down = torch.tensor([[2.0, 5.0], [-1.0, 7.0]], dtype=torch.float64)
+    y = reference("fused_mlp")(x, up, down)
+    (slope,) = torch.autograd.grad(y.sum(), up)
+    assert y.flatten().tolist() == [18.0, -9.0]
+    assert slope.tolist() == [[6.0, 12.0], [0.0, 0.0]]
+
+
 def test_softcap_cross_entropy_is_torchs_on_capped_logits() -> None:
     """Same loss and gradient as torch's own; an ignored target costs and teaches nothing."""
     logits = (8 * torch.randn(9, 33, dtype=torch.float64)).requires_grad_()

@@ -34,6 +34,7 @@ CALLS_PER_STEP = {
     "muon_orthogonalize": 4,
     "linear_softcap_cross_entropy": 2,
     "residual_rmsnorm": 2 * SMALL.depth,
+    "fused_mlp": 2 * SMALL.depth,
 }
 """Two micro-batches; Muon has four shapes of matrices."""
 LARGER = [name for name, folder in FOLDERS.items() if folder.target.parts]

@@ -46,6 +46,7 @@ class Ops:
         self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
         self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
         self.residual_rmsnorm = _whole(table, "residual_rmsnorm")
+        self.fused_mlp = _whole(table, "fused_mlp")
 
 
 def _whole(table: OpTable, name: str) -> Callable[..., Any] | None:
@@ -122,6 +123,11 @@ class Block(nn.Module):
             return _project(y, self.attention_out)
 
     def _mlp(self, x: Tensor) -> Tensor:
+        if self.ops.fused_mlp is not None:
+            with scope("op:weight_cast"):
+                up, down = self.up.to(x.dtype), self.down.to(x.dtype)
+            y: Tensor = self.ops.fused_mlp(x, up, down)
+            return y
         with scope("op:mlp_up"):
             hidden = _project(x, self.up)
         hidden = self.ops.relu_squared(hidden)
