@@ -119,6 +119,8 @@ class TrainingShape:
     layers: int
     matrices: tuple[tuple[int, int, int], ...]
     """Muon's stacks, one per distinct shape: (count, rows, columns)."""
+    gate_channels: int = 32
+    """Of a layer's input, what the gate of its value embedding reads."""
 
     @property
     def tokens(self) -> int:

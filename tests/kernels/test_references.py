@@ -5,6 +5,7 @@ Nothing else checks an oracle, so each one is held against a property that it wa
 
 from __future__ import annotations
 
+import math
 import time
 
 import kernel_calls as calls
@@ -122,6 +123,16 @@ def test_fused_mlp_by_hand() -> None:
     (slope,) = torch.autograd.grad(y.sum(), up)
     assert y.flatten().tolist() == [18.0, -9.0]
     assert slope.tolist() == [[6.0, 12.0], [0.0, 0.0]]
+
+
+def test_value_embed_gate_by_hand() -> None:
+    """A gate of 1 where nothing is read, and 2 sigmoid(3) where the one channel says 3."""
+    x = torch.tensor([[[0.0, 9.0], [3.0, 9.0]]], dtype=torch.float64)
+    weight = torch.ones(1, 1, dtype=torch.float64)
+    value, embedding = torch.full((2, 1, 2, 1, 1), 5.0, dtype=torch.float64)
+    y = reference("value_embed_gate")(x, weight, value, 2 * embedding)
+    gate = 2 / (1 + math.exp(-3.0))
+    torch.testing.assert_close(y.flatten(), torch.tensor([15.0, 5.0 + 10 * gate]).double())
 
 
 def test_softcap_cross_entropy_is_torchs_on_capped_logits() -> None:

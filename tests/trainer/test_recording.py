@@ -35,8 +35,9 @@ CALLS_PER_STEP = {
     "linear_softcap_cross_entropy": 2,
     "residual_rmsnorm": 2 * SMALL.depth,
     "fused_mlp": 2 * SMALL.depth,
+    "value_embed_gate": 2 * 2,
 }
-"""Two micro-batches; Muon has four shapes of matrices."""
+"""Two micro-batches; two layers with a value embedding; Muon has four shapes of matrices."""
 LARGER = [name for name, folder in FOLDERS.items() if folder.target.parts]
 BY_THEMSELVES = [name for name in FOLDERS if name not in LARGER]
 

@@ -267,6 +267,7 @@ def test_the_real_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "relu_squared": 2 * 3,
         "softcap_cross_entropy": 2,
         "muon_orthogonalize": 4,
+        "value_embed_gate": 2 * 2,
     }
     assert all(row.bytes_moved > 0 for row in rows.values() if row.target)
     assert set(rows) == {*step_work(TrainConfig(), 300, 4, {}), "unattributed"}

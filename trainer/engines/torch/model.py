@@ -43,6 +43,7 @@ class Ops:
         self.rmsnorm = _scoped(table, "rmsnorm")
         self.rope_qk_norm = _scoped(table, "rope_qk_norm")
         self.relu_squared = _scoped(table, "relu_squared")
+        self.value_embed_gate = _scoped(table, "value_embed_gate")
         self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
         self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
         self.residual_rmsnorm = _whole(table, "residual_rmsnorm")
@@ -113,9 +114,9 @@ class Block(nn.Module):
                 for weight in (self.query, self.key, self.value)
             )
         if self.value_gate is not None and value_embedding is not None:
-            with scope("op:value_gate"):
-                gate = 2 * torch.sigmoid(_project(x[..., :VALUE_GATE_CHANNELS], self.value_gate))
-                v = v + gate.unsqueeze(-1) * value_embedding.view_as(v)
+            with scope("op:arguments"):
+                weight, embedding = self.value_gate.to(x.dtype), value_embedding.view_as(v)
+            v = self.ops.value_embed_gate(x, weight, v, embedding)
         q, k = self.ops.rope_qk_norm(q, k, cos, sin, EPS)
         with scope("op:attention"):
             y = self.attend(q, k, v).flatten(2)
@@ -124,7 +125,7 @@ class Block(nn.Module):
 
     def _mlp(self, x: Tensor) -> Tensor:
         if self.ops.fused_mlp is not None:
-            with scope("op:weight_cast"):
+            with scope("op:arguments"):
                 up, down = self.up.to(x.dtype), self.down.to(x.dtype)
             y: Tensor = self.ops.fused_mlp(x, up, down)
             return y
@@ -198,7 +199,7 @@ class GPT(nn.Module):
         """Loss in nats of each target, float32 [tokens]; targets of -1 cost nothing."""
         x, whole = self._last_norm(tokens), self.ops.linear_softcap_cross_entropy
         if whole is not None:
-            with scope("op:weight_cast"):
+            with scope("op:arguments"):
                 given = x.flatten(0, 1), self.head.to(x.dtype), targets.flatten()
             return whole(*given, self.config.softcap)
         with scope("op:head_projection"):
