@@ -104,11 +104,14 @@ def _micro_batch(config: TrainConfig, vocab: int, itemsize: int) -> dict[str, It
 def _optimizer(config: TrainConfig, vocab: int) -> dict[str, Iterable[Work]]:
     """What happens once per optimizer step, and what several micro-batches add to it."""
     matrices = sum(count * rows * columns for count, rows, columns in muon_matrices(config))
+    lambdas = 2 * config.depth
     others = adamw_weights(config, vocab)
     weights = matrices + others
+    tables = others - lambdas
     return {
         # read the weight, its gradient and two moments; write all but the gradient
-        "adamw": [Work(Cost(7 * WEIGHT * others, ADAMW_FLOPS * others), 1)],
+        "adamw": [Work(Cost(7 * WEIGHT * tables, ADAMW_FLOPS * tables), 1)],
+        "adamw_lambdas": [Work(Cost(7 * WEIGHT * lambdas, ADAMW_FLOPS * lambdas), 1)],
         # read gradient, momentum, direction and weight; write momentum, stacked gradient and weight
         "muon_update": [Work(Cost(7 * WEIGHT * matrices, MUON_FLOPS * matrices), 1)],
         # the first micro-batch hands its gradients over; every other is added to them

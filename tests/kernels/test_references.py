@@ -165,6 +165,25 @@ def test_linear_softcap_cross_entropy_is_the_product_and_then_the_loss() -> None
     torch.testing.assert_close(found, torch.autograd.grad(expected, parts, weights))
 
 
+def test_adamw_step_is_torchs_optimizer() -> None:
+    """Three steps from rest, against torch.optim.AdamW as users know it."""
+    torch.manual_seed(0)
+    weight = torch.randn(20, dtype=torch.float64)
+    theirs = torch.nn.Parameter(weight.clone())
+    optimizer = torch.optim.AdamW([theirs], 0.1, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
+    first, second = torch.zeros(2, 20, dtype=torch.float64)
+    rate = torch.tensor([0.1], dtype=torch.float64)
+    for number in range(1, 4):
+        gradient = torch.randn(20, dtype=torch.float64)
+        step = torch.tensor([float(number)], dtype=torch.float64)
+        weight, first, second = reference("adamw_step")(
+            weight, gradient, first, second, rate, step, 0.8, 0.95, 1e-10
+        )
+        theirs.grad = gradient
+        optimizer.step()
+        torch.testing.assert_close(weight, theirs.detach())
+
+
 @pytest.mark.parametrize("shape", [(2, 48, 48), (2, 96, 24), (2, 24, 96), (3, 1, 40)], ids=str)
 def test_muon_flattens_singular_values_and_keeps_singular_vectors(
     shape: tuple[int, ...],
