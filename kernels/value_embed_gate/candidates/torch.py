@@ -3,8 +3,8 @@
 The incumbent makes the product gate x embedding, adds it, and in the backward pass makes two more
 tensors of that size before one is summed over each head. Here the product is added as it is made,
 dvalue is the incoming gradient itself, and the sum over a head is made from one product. The
-gradient of x is zero beyond the gate's channels. Narrow dtypes round where the incumbent does, but
-for the sums over a head, which are made in float32.
+gradient of x is zero beyond the gate's channels. Narrow dtypes are computed in float32 and rounded
+once.
 """
 
 from typing import Any
@@ -29,24 +29,26 @@ class _ValueEmbedGate(torch.autograd.Function):
         value: torch.Tensor,
         embedding: torch.Tensor,
     ) -> torch.Tensor:
-        read = x[..., : weight.shape[1]]
-        gate = torch.sigmoid(read @ weight.T).mul_(2)
+        read = _wide(x[..., : weight.shape[1]])
+        gate = torch.sigmoid(read @ _wide(weight).T).mul_(2)
         ctx.save_for_backward(read, weight, embedding, gate)
         ctx.width = x.shape[-1]
-        return torch.addcmul(value, gate.unsqueeze(-1), embedding)
+        y = torch.addcmul(_wide(value), gate.unsqueeze(-1), _wide(embedding))
+        return y.to(value.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_y: torch.Tensor) -> tuple[torch.Tensor, ...]:
         read, weight, embedding, gate = ctx.saved_tensors
-        product = grad_y * embedding
-        slope = torch.addcmul(gate, gate, gate, value=-0.5)
-        slope = (product.sum(-1, dtype=_wide(grad_y.dtype)) * slope).to(read.dtype)
-        grad_x = read.new_zeros(*read.shape[:-1], ctx.width)
-        grad_x[..., : weight.shape[1]] = slope @ weight
+        dy = _wide(grad_y)
+        product = dy * _wide(embedding)
+        slope = torch.addcmul(gate, gate, gate, value=-0.5).mul_(product.sum(-1))
+        grad_x = weight.new_zeros(*read.shape[:-1], ctx.width)
+        grad_x[..., : weight.shape[1]] = slope @ _wide(weight)
         grad_weight = slope.flatten(0, -2).T @ read.flatten(0, -2)
-        grad_embedding = torch.mul(grad_y, gate.unsqueeze(-1), out=product)
-        return grad_x, grad_weight, grad_y, grad_embedding
+        grad_embedding = torch.mul(dy, gate.unsqueeze(-1), out=product)
+        return grad_x, grad_weight.to(weight.dtype), grad_y, grad_embedding.to(embedding.dtype)
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself in float32 or float64, else a copy in float32."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
