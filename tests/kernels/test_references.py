@@ -105,6 +105,16 @@ def test_rope_makes_attention_depend_on_the_distance_alone() -> None:
     assert not torch.allclose(scores.diagonal(0)[0], scores.diagonal(-7)[0])
 
 
+def test_attention_prelude_is_three_products_and_then_rope_qk_norm() -> None:
+    """The larger op must mean what its parts mean, and leave the values as they are."""
+    folder = calls.FOLDERS["attention_prelude"]
+    case = next(c for c in folder.target.odd_cases if c.name == "odd_sizes")
+    x, *matrices, cos, sin = calls.draw(folder, case, torch.float64).inputs
+    q, k, v = (F.linear(x, m.flatten(0, 1)).unflatten(-1, m.shape[:2]) for m in matrices)
+    found = reference("attention_prelude")(x, *matrices, cos, sin, EPS)
+    torch.testing.assert_close(found, (*reference("rope_qk_norm")(q, k, cos, sin, EPS), v))
+
+
 def test_relu_squared_by_hand() -> None:
     """Zero below zero, and twice the value as slope above."""
     x = torch.tensor([[[-2.0, 0.0, 0.5, 3.0]]], dtype=torch.float64, requires_grad=True)

@@ -37,6 +37,7 @@ CALLS_PER_STEP = {
     "fused_mlp": 2 * SMALL.depth,
     "value_embed_gate": 2 * 2,
     "adamw_step": 4,
+    "attention_prelude": 2 * SMALL.depth,
 }
 """Two micro-batches; two layers with a value embedding; Muon has four shapes of matrices."""
 LARGER = [name for name, folder in FOLDERS.items() if folder.target.parts]

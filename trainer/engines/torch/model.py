@@ -48,6 +48,7 @@ class Ops:
         self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
         self.residual_rmsnorm = _whole(table, "residual_rmsnorm")
         self.fused_mlp = _whole(table, "fused_mlp")
+        self.attention_prelude = _whole(table, "attention_prelude")
 
 
 def _whole(table: OpTable, name: str) -> Callable[..., Any] | None:
@@ -108,20 +109,28 @@ class Block(nn.Module):
     def _attention(
         self, x: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
     ) -> Tensor:
-        with scope("op:qkv_projection"):
-            q, k, v = (
-                _project(x, weight).unflatten(-1, (self.heads, self.head_dim))
-                for weight in (self.query, self.key, self.value)
-            )
+        q, k, v = self._projected(x, cos, sin)
         if self.value_gate is not None and value_embedding is not None:
             with scope("op:arguments"):
                 weight, embedding = self.value_gate.to(x.dtype), value_embedding.view_as(v)
             v = self.ops.value_embed_gate(x, weight, v, embedding)
-        q, k = self.ops.rope_qk_norm(q, k, cos, sin, EPS)
         with scope("op:attention"):
             y = self.attend(q, k, v).flatten(2)
         with scope("op:attention_projection"):
             return _project(y, self.attention_out)
+
+    def _projected(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, turned and normed, and values, [batch, sequence, heads, head_dim]."""
+        by_head, weights = (self.heads, self.head_dim), (self.query, self.key, self.value)
+        if self.ops.attention_prelude is not None:
+            with scope("op:arguments"):
+                given = [weight.to(x.dtype).unflatten(0, by_head) for weight in weights]
+            q, k, v = self.ops.attention_prelude(x, *given, cos, sin, EPS)
+            return q, k, v
+        with scope("op:qkv_projection"):
+            q, k, v = (_project(x, weight).unflatten(-1, by_head) for weight in weights)
+        q, k = self.ops.rope_qk_norm(q, k, cos, sin, EPS)
+        return q, k, v
 
     def _mlp(self, x: Tensor) -> Tensor:
         if self.ops.fused_mlp is not None:
