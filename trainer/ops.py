@@ -103,13 +103,13 @@ def resolve(
     registry: Path = REGISTRY,
     framework: Literal["torch", "mlx"] = "torch",
 ) -> OpTable:
-    """Chooses an implementation for every target.
+    """Chooses an implementation for every target that this framework's trainer has a seam for.
 
     `overrides` maps an op to the file that is forced on it. Raises `UsageError` for an op that does
     not exist and `EngineError` for a forced file that cannot be loaded.
     """
     overrides = overrides or {}
-    folders = discover()
+    folders = {n: f for n, f in discover().items() if f.incumbent(framework).is_file()}
     for name in overrides:
         if name not in folders:
             raise unknown("op", name, folders)

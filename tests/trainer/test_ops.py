@@ -47,6 +47,21 @@ def test_every_target_has_its_incumbent_by_default(tmp_path: Path) -> None:
         assert op.sha256 == hashlib.sha256(op.path.read_bytes()).hexdigest()
 
 
+def test_a_target_without_an_incumbent_in_the_framework_is_no_seam_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two trainers gain seams one by one; the other engine must go on running."""
+    folder = discover()["relu_squared"]
+    for name in ("target.py", "incumbent_torch.py"):
+        (tmp_path / "relu_squared").mkdir(exist_ok=True)
+        (tmp_path / "relu_squared" / name).write_bytes((folder.path / name).read_bytes())
+    monkeypatch.setattr("trainer.ops.discover", lambda: discover(tmp_path))
+    assert list(resolve(ENGINE, HARDWARE)) == ["relu_squared"]
+    assert list(resolve("mlx", HARDWARE, framework="mlx")) == []
+    with pytest.raises(UsageError, match="relu_squared"):
+        resolve("mlx", HARDWARE, {"relu_squared": tmp_path}, framework="mlx")
+
+
 LARGER, PART = "linear_softcap_cross_entropy", "softcap_cross_entropy"
 
 
