@@ -48,6 +48,9 @@ class Input:
     """`float` inputs take the case's dtype and scale; `index` inputs are int64 and never scaled."""
     scaled: bool = True
     """Whether `Case.scale` multiplies this input (a table of cosines is not)."""
+    dtype: Literal["same", "float32"] = "same"
+    """Of a `float` input and its gradient: the case's own, or always float32 as a weight that is
+    never cast."""
     without: tuple[str, ...] = ()
     """Families of values (lab/harness/families.py) on which the op would be ill-conditioned."""
 
@@ -116,6 +119,8 @@ class TrainingShape:
     layers: int
     matrices: tuple[tuple[int, int, int], ...]
     """Muon's stacks, one per distinct shape: (count, rows, columns)."""
+    gate_channels: int = 32
+    """Of a layer's input, what the gate of its value embedding reads."""
 
     @property
     def tokens(self) -> int:
@@ -153,6 +158,10 @@ class Target:
     `ranges` are the legal extents of every dim that varies by itself: a candidate has to be right
     at all of them, and the judge draws hidden shapes from them. `derived` are the other dims, as
     the dim and the divisor that they follow from: `{"half": ("head_dim", 2)}`.
+
+    A target with `parts` is a larger op: the trainer does its work in these parts until an
+    implementation of the whole is promoted or forced (`trainer.ops` says how they take precedence).
+    Its incumbent file does what the parts do, one after the other, without calling them.
     """
 
     summary: str
@@ -165,9 +174,18 @@ class Target:
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     independent: str = ""
     """A dim along which the op works on each part by itself: results for some parts depend on those
-    parts of the inputs alone. Recordings of large calls keep only some of them. Empty: none."""
+    parts of the inputs alone. Inputs without it are shared by all parts; their gradients are sums.
+    Recordings of large calls keep only some of the parts. Empty: none."""
     ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
     derived: Mapping[str, tuple[str, int]] = field(default_factory=lambda: MappingProxyType({}))
+    parts: tuple[str, ...] = ()
+    """The trainer's profiler scopes, without `op:`, in which it does this work by itself. The scope
+    that is entered least often in a step has nothing else in it."""
+    contains: Mapping[str, Literal["all", "some"]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Those of the parts that are targets themselves, and whether all of the trainer's calls of
+    them are inside this op, so that they are never called once it runs, or only some."""
 
     @property
     def differentiable(self) -> tuple[str, ...]:

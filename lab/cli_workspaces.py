@@ -67,7 +67,7 @@ def extract(
     from lab.profiling import load
 
     profiled = load(source)
-    ranked = [op.op for op in profiled.ops if op.target]
+    ranked = [op.op for op in sorted(profiled.targets, key=lambda op: -op.ceiling_roofline)]
     if not 1 <= rank <= len(ranked):
         raise CommandError(f"--rank {rank}: {source} has {len(ranked)} targets", f"{ranked}")
     _open(lab, as_json, ranked[rank - 1], language, workspace, profiled.preset, None)

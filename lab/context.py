@@ -215,15 +215,19 @@ def running_file(folder: TargetFolder, engine: str, registry: Path) -> Path:
 
     Reads the registry as the trainer does; loads nothing.
     """
-    from trainer.hardware import framework, hardware_key
+    from trainer.hardware import hardware_key
     from trainer.ops import select
 
-    return select(folder, engine, hardware_key(engine), registry, framework(engine))[0]
+    return select(folder, engine, hardware_key(engine), registry)[0]
 
 
 def incumbent_sha256(lab: Lab, seal: Seal) -> str:
-    """Hash of that file."""
-    return hashlib.sha256(incumbent_file(lab, seal).read_bytes()).hexdigest()
+    """What identifies the incumbent: the hash of that file, and of the parts it stands for."""
+    from trainer.hardware import hardware_key
+    from trainer.ops import incumbent_sha256
+
+    folder, registry = target_folder(seal.target), lab.places.registry
+    return incumbent_sha256(folder, seal.engine, hardware_key(seal.engine), registry)
 
 
 def subject(lab: Lab, workspace: Workspace) -> tuple[TargetFolder, Candidate]:

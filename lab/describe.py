@@ -55,7 +55,7 @@ def _(value: r.Profiled) -> list[Any]:
         [
             str(rank),
             op.op,
-            "yes" if op.target else "",
+            "in parts" if op in value.larger else "yes" if op.target else "",
             f"{op.share:.1%}",
             str(op.calls),
             f"{op.time_ms:.2f}",
@@ -67,7 +67,7 @@ def _(value: r.Profiled) -> list[Any]:
             f"{op.ceiling_removed:.3f}x",
             f"{op.ceiling_roofline:.3f}x",
         ]
-        for rank, op in enumerate(value.ops, 1)
+        for rank, op in enumerate((*value.ops, *value.larger), 1)
     ]
     steps = sorted(value.step_ms)
     headings = (

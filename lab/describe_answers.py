@@ -77,8 +77,11 @@ def _(value: Status) -> list[Any]:
 
 @describe.register
 def _(value: Catalogue) -> list[Any]:
-    rows = [[t.signature, ", ".join(t.languages), t.summary] for t in value.targets]
-    return [table(("target", "starts in", "what it is"), rows)]
+    rows = [
+        [t.signature, ", ".join(t.languages), t.summary, ", ".join(t.contains)]
+        for t in value.targets
+    ]
+    return [table(("target", "starts in", "what it is", "contains"), rows)]
 
 
 @describe.register

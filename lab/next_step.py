@@ -72,7 +72,7 @@ def advance(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Step
 
 def hot(profiled: Profiled | None, target: str) -> tuple[float | None, float | None]:
     """A target's share of the step and its ceiling, where a profile tells."""
-    for op in profiled.ops if profiled else ():
+    for op in profiled.targets if profiled else ():
         if op.op == target:
             return op.share, op.ceiling_roofline
     return None, None

@@ -39,6 +39,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     dtypes: tuple[str, ...]
     languages: tuple[str, ...]
+    contains: tuple[str, ...]
 
 
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ def plan(lab: Lab, profiled: Profiled, root: Path | None = None, language: str =
     steps: list[Step] = []
     left_alone: list[str] = []
     existing = open_workspaces(lab, root)
-    ranked = sorted((op for op in profiled.ops if op.target), key=lambda op: -op.ceiling_roofline)
+    ranked = sorted(profiled.targets, key=lambda op: -op.ceiling_roofline)
     for op in ranked:
         mine = [w for w in existing if w.seal.target == op.op]
         if op.ceiling_roofline < WORTH and not mine:
@@ -154,6 +155,7 @@ def catalogue() -> Catalogue:
                 summary=folder.target.summary,
                 dtypes=folder.target.dtypes,
                 languages=tuple(sorted(p.stem for p in folder.path.glob("candidates/*.py"))),
+                contains=tuple(folder.target.contains),
             )
             for name, folder in discover().items()
         )

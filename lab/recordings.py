@@ -4,7 +4,8 @@
 
 `provide` returns recorded calls of the workspace's target. They come from a short run of the
 trainer with today's incumbents, in the sandbox of an A/B's arm (an incumbent may be promoted code).
-One run records every target. It is kept under `results/recordings/`, in a folder named by the hash
+One run records every target that the trainer calls by itself, another those that it does in parts,
+which run as a whole for it. Each is kept under `results/recordings/`, in a folder named by the hash
 of all that it depends on: preset, engine, hardware, data, op files, targets, the trainer's sources.
 What is missing, damaged or was made for something else is made anew. A folder appears whole, by
 renaming; the oldest are removed. No worker sees any of it. Judges nothing.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lab.arm import ArmFailed, Task, train
-from lab.errors import MachineError
+from lab.errors import CommandError, MachineError
 from lab.harness.recording import NotARecording, Recording, load, parse
 from lab.places import ROOT
 from lab.progress import Progress, silent
@@ -69,7 +70,7 @@ def provide(lab: Lab, seal: Seal, progress: Progress = silent) -> Recording:
             label = f"{label} again, as {problem}"
             shutil.rmtree(home, ignore_errors=True)
     progress(label, 0, 1)
-    _keep(_trained(lab, seal), key, home)
+    _keep(_trained(lab, seal, together(lab, seal)), key, home)
     progress(label, 1, 1)
     try:
         return read(home, key, seal, prepared.vocab)
@@ -130,7 +131,7 @@ def _prepared(progress: Progress) -> Prepared:
         return prepare.prepare(DATA, progress=progress)
 
 
-def _trained(lab: Lab, seal: Seal) -> dict[str, bytes]:
+def _trained(lab: Lab, seal: Seal, names: tuple[str, ...]) -> dict[str, bytes]:
     """What a training run recorded, by op; plain files, not looked into yet."""
     from lab.context import run_settings
 
@@ -138,10 +139,10 @@ def _trained(lab: Lab, seal: Seal) -> dict[str, bytes]:
     nothing = Task("", seal.engine, Path(), "")
     with tempfile.TemporaryDirectory(prefix="kernel-lab-recording-") as scratch:
         run = Path(scratch) / "run"
-        wanted = plan(run / "recorded", tuple(_targets()), RECORDED_STEPS)
+        wanted = plan(run / "recorded", names, RECORDED_STEPS)
         try:
             train(nothing, settings, run, secrets.randbelow(2**31), STEPS, False, wanted)
-            return {op: load(wanted.folder / f"{op}.safetensors") for op in _targets()}
+            return {op: load(wanted.folder / f"{op}.safetensors") for op in names}
         except (ArmFailed, NotARecording) as problem:
             raise MachineError(
                 f"the training run that is to be recorded failed: {problem}",
@@ -188,6 +189,34 @@ def _targets() -> dict[str, TargetFolder]:
     return discover()
 
 
+def together(lab: Lab, seal: Seal) -> tuple[str, ...]:
+    """The targets that one run can record with the seal's: a larger op and what it contains are
+    never called at the same places."""
+    from trainer.hardware import hardware_key
+    from trainer.ops import IN_PARTS, select
+
+    def in_parts(folder: TargetFolder) -> bool:
+        found = select(folder, seal.engine, hardware_key(seal.engine), lab.places.registry)
+        return found[1].startswith(IN_PARTS)
+
+    folders = _targets()
+    whole = {name: not in_parts(folder) for name, folder in folders.items()}
+    never = {
+        part
+        for name, folder in folders.items()
+        for part, calls in folder.target.contains.items()
+        if calls == "all" and whole[name]
+    }
+    if seal.target in never:
+        raise CommandError(
+            f"training never calls {seal.target}: a promoted op contains it",
+            "See which: kernel-lab status. Take that promotion back with kernel-lab demote, or "
+            "verify without a recording (the gate then holds): --no-recording",
+        )
+    wanted = whole[seal.target]
+    return tuple(name for name in folders if whole[name] == wanted and name not in never)
+
+
 def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[str, str]:
     """All that a recording depends on."""
     from lab.context import running_file
@@ -202,6 +231,7 @@ def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[
         "tokenizer": tokenizer_sha256,
         "torch": metadata.version("torch"),
         "trainer": _sources_sha256(),
+        "ops together": ",".join(together(lab, seal)),
     }
     for name, folder in _targets().items():
         file = running_file(folder, seal.engine, lab.places.registry)

@@ -305,6 +305,14 @@ class Profiled(Record, frozen=True, kw_only=True, tag="profiled"):
     bandwidth_gb_s: float
     peak_gflop_s: float
     ops: tuple[HotOp, ...]
+    """They add up to the step."""
+    larger: tuple[HotOp, ...] = ()
+    """Targets that the trainer runs in parts; their time is in the rows of the parts."""
+
+    @property
+    def targets(self) -> tuple[HotOp, ...]:
+        """Every op of either kind that a candidate can replace."""
+        return (*(op for op in self.ops if op.target), *self.larger)
 
 
 class Opened(About, frozen=True, kw_only=True, tag="opened"):

@@ -31,7 +31,7 @@ def hot_op(profiled: Profiled | None, target: str) -> HotOp | None:
     """The row of `target` in a profile."""
     if profiled is None:
         return None
-    return next((op for op in profiled.ops if op.op == target), None)
+    return next((op for op in profiled.targets if op.op == target), None)
 
 
 def _interface(folder: TargetFolder, target: Target) -> str:
@@ -53,6 +53,12 @@ def _interface(folder: TargetFolder, target: Target) -> str:
         for o in target.outputs
     )
     lines.append(f"It returns: {returns}.")
+    if target.parts:
+        lines.append(
+            f"The trainer does this in parts now ({', '.join(target.parts)}). The bench compares "
+            f"with `kernels/{folder.id}/incumbent_torch.py`, which does the same in one call; the "
+            "A/B compares with the parts as they run in training."
+        )
     lines.append(f"What is correct is decided by `kernels/{folder.id}/reference.py` in float64.")
     return "\n".join(lines)
 

@@ -210,4 +210,5 @@ def training_shape(config: TrainConfig, vocab: int) -> TrainingShape:
         vocab=vocab,
         layers=config.depth,
         matrices=muon_matrices(config),
+        gate_channels=VALUE_GATE_CHANNELS,
     )

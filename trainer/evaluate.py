@@ -33,7 +33,7 @@ from trainer.config import TrainConfig
 from trainer.data import Prepared, open_prepared, validation_batches
 from trainer.engines import build
 from trainer.errors import DataError, UsageError
-from trainer.hardware import ENGINES, framework, resolve_engine
+from trainer.hardware import ENGINES, resolve_engine
 from trainer.loop import Engine
 from trainer.ops import resolve
 from trainer.threads import share_cores
@@ -99,7 +99,7 @@ def evaluate_checkpoints(
     prepared = open_prepared(data)
     name = resolve_engine(engine_name).value
     # nothing is ever promoted for no hardware
-    incumbents = resolve(engine="", hardware="", framework=framework(name))
+    incumbents = resolve(engine=name, hardware="")
     engine: Engine | None = None
     for folder, other in zip_longest(folders, beside):
         state = checkpoint.load_state(folder)

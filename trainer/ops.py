@@ -5,6 +5,13 @@ its target's folder, a promoted candidate (`promoted.toml`), or a file forced by
 An automatic choice that cannot be honoured (a promoted file that is gone or was edited) falls back
 to the incumbent aloud; a forced one raises.
 
+A larger op (a target with `parts`) is left to its parts until an implementation of it is promoted
+or forced. Then it runs wherever the trainer has that work, and the targets that it contains are
+not called there: what was let in as a whole was faster in training than the parts of that day. The
+line of each contained op says so, and forcing one that would never be called raises. The hash of
+an op in parts covers its incumbent file and those of the ops it contains, so that evidence against
+older parts no longer counts.
+
 Candidate code runs in this process: that is what a training run is for. The judge never calls this.
 """
 
@@ -13,14 +20,16 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kernels.spec import TargetFolder, discover, load_module
 from trainer.errors import EngineError, UsageError, unknown
+from trainer.hardware import framework
 
 REGISTRY = Path(__file__).resolve().parent / "promoted.toml"
+IN_PARTS = "in parts"
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ class Op:
     sha256: str
     path: Path
     reason: str
+    in_parts: bool = False
+    """Whether the trainer does this work in the target's parts and does not call the function."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +102,15 @@ def resolve(
     hardware: str,
     overrides: Mapping[str, Path] | None = None,
     registry: Path = REGISTRY,
-    framework: Literal["torch", "mlx"] = "torch",
 ) -> OpTable:
-    """Chooses an implementation for every target that has an incumbent in `framework`; the model of
-    that framework has no seam for the others.
+    """Chooses an implementation for every target that has an incumbent in the engine's framework;
+    its model has no seam for the others.
 
     `overrides` maps an op to the file that is forced on it. Raises `UsageError` for an op that does
     not exist and `EngineError` for a forced file that cannot be loaded.
     """
     overrides = overrides or {}
-    folders = {n: f for n, f in discover().items() if f.incumbent(framework).is_file()}
+    folders = {n: f for n, f in discover().items() if f.incumbent(framework(engine)).is_file()}
     for name in overrides:
         if name not in folders:
             raise unknown("op", name, folders)
@@ -109,14 +119,39 @@ def resolve(
         if name in overrides:
             table[name] = _forced(name, overrides[name])
         else:
-            table[name] = _load(name, *select(folder, engine, hardware, registry, framework))
+            op = _load(name, *select(folder, engine, hardware, registry))
+            sha256 = incumbent_sha256(folder, engine, hardware, registry)
+            table[name] = replace(op, sha256=sha256)
+    for name, folder in folders.items():
+        if not table[name].in_parts:
+            _take_precedence(name, folder.target.contains, table, overrides)
     return OpTable(table)
+
+
+def _take_precedence(
+    whole: str,
+    contains: Mapping[str, Literal["all", "some"]],
+    table: dict[str, Op],
+    overrides: Mapping[str, Path],
+) -> None:
+    """Says of the ops that `whole` contains that they are not called inside it."""
+    for part, calls in contains.items():
+        if calls == "all" and part in overrides:
+            raise UsageError(
+                f"--op {part} would never be called: {whole} contains it and is "
+                f"{table[whole].reason}",
+                f"Leave out one of the two, or take the promotion back: kernel-lab demote {whole}",
+            )
+        where = "never called" if calls == "all" else "not called there"
+        reason = f"{table[part].reason}; {where}: {whole} contains it"
+        table[part] = replace(table[part], reason=reason)
 
 
 def _load(name: str, path: Path, reason: str) -> Op:
     data = path.read_bytes()
     function = getattr(load_module(path), name)
-    return Op(name, function, hashlib.sha256(data).hexdigest(), path, reason)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Op(name, function, sha256, path, reason, reason.startswith(IN_PARTS))
 
 
 def _forced(name: str, path: Path) -> Op:
@@ -135,20 +170,40 @@ def select(
     engine: str,
     hardware: str,
     registry: Path = REGISTRY,
-    framework: Literal["torch", "mlx"] = "torch",
 ) -> tuple[Path, str]:
     """The file that a run uses for this op when none is forced, and why. Loads nothing."""
-    incumbent = folder.incumbent(framework)
+    incumbent = folder.incumbent(framework(engine))
+    default = IN_PARTS if folder.target.parts else "incumbent"
     key = (folder.id, engine, hardware)
     promotion = next(
         (p for p in read_registry(registry) if (p.op, p.engine, p.hardware) == key), None
     )
     if promotion is None:
-        return incumbent, "incumbent"
+        return incumbent, default
     path = (registry.parent / promotion.file).resolve()
     short = promotion.candidate_sha256[:12]
     if not path.is_file():
-        return incumbent, f"incumbent (promoted {short}: file is gone)"
+        return incumbent, f"{default} (promoted {short}: file is gone)"
     if hashlib.sha256(path.read_bytes()).hexdigest() != promotion.candidate_sha256:
-        return incumbent, f"incumbent (promoted {short}: file was edited)"
+        return incumbent, f"{default} (promoted {short}: file was edited)"
     return path, f"promoted {short}"
+
+
+def incumbent_sha256(
+    folder: TargetFolder,
+    engine: str,
+    hardware: str,
+    registry: Path = REGISTRY,
+) -> str:
+    """Identifies what a run does for this op when none is forced: the hash of the selected file.
+
+    In parts, the hash of the incumbent file's and those of the contained ops.
+    """
+    path, reason = select(folder, engine, hardware, registry)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    parts = folder.target.contains if reason.startswith(IN_PARTS) else ()
+    if not parts:
+        return sha256
+    folders = discover(folder.path.parent)
+    ours = [incumbent_sha256(folders[p], engine, hardware, registry) for p in parts]
+    return hashlib.sha256("".join([sha256, *ours]).encode()).hexdigest()

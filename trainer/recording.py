@@ -35,8 +35,10 @@ FIRST_STEP = 2
 """The step before has to be counted. At the first step most gradients are zero anyway: the blocks'
 output matrices start at zero."""
 LIMIT_BYTES = 2**22
-"""Of one call: inputs, outputs and both kinds of gradients. What is larger is cut along the
-target's independent dim; the logits of `upstream` alone would be 4 GiB."""
+"""Of one call: of the inputs, outputs and both kinds of gradients, those that have the target's
+independent dim. What is larger is cut along it; the logits of `upstream` alone would be 4 GiB.
+What all parts share (weights) is kept whole, but for its gradient where the call is cut: that is a
+sum over parts which are not kept."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,15 @@ class Record:
         # each input, its gradient where it has one, each output and the gradient that comes in
         names = [i.shape for i in target.inputs for _ in range(2 if i.differentiable else 1)]
         names += [o.shape for o in target.outputs for _ in range(2)]
-        total = itemsize * sum(prod([dims[name] for name in shape]) for shape in names)
+        parted = [shape for shape in names if target.independent in shape]
+        total = itemsize * sum(prod([dims[name] for name in shape]) for shape in parted)
         parts = self.limit_bytes * self.whole // max(1, total)
         self.count = max(1, min(self.whole, parts))
         self.start = int(self.chance * (self.whole - self.count + 1))
+
+    def keeps_gradient(self, shape: tuple[str, ...]) -> bool:
+        """Whether the gradient of an input with these dims is that of what is kept."""
+        return self.count == self.whole or self.target.independent in shape
 
     def axis(self, shape: tuple[str, ...]) -> int | None:
         """Which axis of a tensor with these dims is cut; None for none of them."""
@@ -171,10 +178,12 @@ class Recorder:
         self._records: dict[str, list[Record]] = {wanted.op: [] for wanted in plan.calls}
 
     def wrap(self, ops: OpTable) -> OpTable:
-        """The table with the plan's ops wrapped."""
+        """The table with the plan's ops wrapped; one that runs in parts runs as a whole instead."""
         return OpTable(
             {
-                name: replace(op, function=self._seam(op)) if name in self._records else op
+                name: replace(op, function=self._seam(op), in_parts=False)
+                if name in self._records
+                else op
                 for name, op in ops.items()
             }
         )

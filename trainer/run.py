@@ -84,7 +84,6 @@ class Session:
             self.hardware,
             settings.ops,
             settings.registry,
-            framework(self.choice.value),
         )
         switches.refuse_change(before, "loading the ops")
         self.prepared = open_prepared(settings.data)
@@ -300,7 +299,9 @@ def _blaming(session: Session) -> Iterator[None]:
                 f"out of memory on {session.choice.value}: {what}",
                 "Lower --device-batch-size (the total batch stays), or take a smaller preset.",
             ) from error
-        changed = [name for name, op in session.ops.items() if op.reason != "incumbent"]
+        changed = [
+            name for name, op in session.ops.items() if op.reason.startswith(("promoted", "forced"))
+        ]
         if changed:
             raise EngineError(
                 f"the run failed with other ops than the incumbents ({', '.join(changed)}): {what}",

@@ -105,7 +105,7 @@ class Layout:
             span, end = _span(end, kind, case.shape(output.shape), False)
             outputs.append(span)
         for leaf in leaves:
-            span, end = _span(end, dtype, case.shape(leaf.shape), False)
+            span, end = _span(end, dtype_of(leaf, dtype), case.shape(leaf.shape), False)
             gradients.append(span)
         return cls(
             arguments=tuple(arguments),
@@ -154,7 +154,7 @@ def is_leaf(one: Input) -> bool:
 
 def dtype_of(one: Input, dtype: str) -> str:
     """The dtype of an input in a case of `dtype`."""
-    return "int64" if one.kind == "index" else dtype
+    return "int64" if one.kind == "index" else output_dtype(one.dtype, dtype)
 
 
 def output_dtype(kind: str, dtype: str) -> str:

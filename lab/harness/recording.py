@@ -84,14 +84,15 @@ class RecordedCall:
     """That of the case, with the order of axes that the tensors had in training."""
     content: Content
     outputs: tuple[torch.Tensor, ...]
-    gradients: tuple[torch.Tensor, ...]
+    gradients: tuple[torch.Tensor | None, ...]
+    """None for a sum over all parts of a call of which not all parts were kept."""
     parts: int
     """The extent of the independent dim; 1 without one."""
     axes: tuple[int | None, ...]
     """For each input and incoming gradient, which axis is the independent dim, if any."""
 
     @property
-    def results(self) -> tuple[torch.Tensor, ...]:
+    def results(self) -> tuple[torch.Tensor | None, ...]:
         """Outputs first, then gradients, as `oracle.Expected.tensors`."""
         return (*self.outputs, *self.gradients)
 
@@ -185,7 +186,7 @@ def _call(
             f"{folder.id} was called with the constants {about.scalars}, "
             f"the target says {tuple(target.scalars.values())}"
         )
-    first = next(i.name for i in target.inputs if i.kind == "float")
+    first = next(i.name for i in target.inputs if i.kind == "float" and i.dtype == "same")
     dtype = str(_named(tensors, f"input.{first}").dtype).removeprefix("torch.")
     if dtype not in target.dtypes:
         raise NotARecording(f"{first} has dtype {dtype}, {folder.id} is judged in {target.dtypes}")
@@ -195,7 +196,10 @@ def _call(
     given = [f"input.{i.name}" for i in target.inputs]
     incoming = [f"incoming.{o.name}" for o in target.outputs if leaves]
     outputs = [f"output.{o.name}" for o in target.outputs]
-    gradients = [f"gradient.{i.name}" for i in leaves]
+    cut = about.part[1] < about.part[2]
+    gradients = [
+        None if cut and target.independent not in i.shape else f"gradient.{i.name}" for i in leaves
+    ]
     layout = replace(
         layout,
         arguments=_in_order(layout.arguments, given, about),
@@ -212,7 +216,10 @@ def _call(
             _checked(tensors, incoming, layout.incoming, finite=True),
         ),
         outputs=_checked(tensors, outputs, layout.outputs),
-        gradients=_checked(tensors, gradients, layout.gradients),
+        gradients=tuple(
+            None if name is None else _checked(tensors, [name], [span])[0]
+            for name, span in zip(gradients, layout.gradients, strict=True)
+        ),
         parts=case.dims.get(target.independent, 1),
         axes=tuple(
             names.index(target.independent) if target.independent in names else None

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kernels.spec import Cost, TargetFolder, discover
-from trainer.config import VALUE_GATE_CHANNELS, TrainConfig, muon_matrices, training_shape
+from trainer.config import TrainConfig, muon_matrices, training_shape
 from trainer.flops import visible_positions
 
 WEIGHT = 4
@@ -27,6 +27,14 @@ ADAMW_FLOPS = 12
 MUON_FLOPS = 15
 """Per weight, without the orthogonalisation: momentum and its look-ahead (3 + 3), the second
 moment and its scaling (5), cautious decay and step (4)."""
+
+ORGANISING = (
+    *("data", "host_to_device", "zero_grad", "autograd_engine"),
+    # views of weights and of what an op is called with; on a GPU also casts, which an op that took
+    # the weights as they are would not need
+    *("arguments", "residual_lambdas"),
+)
+"""What only organises, and could take no time."""
 
 
 class Work(NamedTuple):
@@ -41,15 +49,17 @@ def step_work(
 ) -> dict[str, tuple[Work, ...]]:
     """The work of every op that is understood, by name. `calls` are those counted in the trace.
 
-    An op that only organises (fetching data, clearing gradients) has none: it could take no time.
+    An op of `ORGANISING` has none.
     """
     work = {
         name: tuple(Work(cost, times * config.accumulation) for cost, times in found)
         for name, found in _micro_batch(config, vocab, itemsize).items()
     }
     work |= {name: tuple(found) for name, found in _optimizer(config, vocab).items()}
-    work |= {name: () for name in ("data", "host_to_device", "zero_grad", "autograd_engine")}
+    work |= {name: () for name in ORGANISING}
     for name, folder in discover().items():
+        if folder.target.parts and name not in calls:
+            continue
         work[name] = _target(folder, config, vocab, itemsize, calls.get(name, 0))
     return work
 
@@ -76,7 +86,6 @@ def _micro_batch(config: TrainConfig, vocab: int, itemsize: int) -> dict[str, It
     return {
         "embedding": [Work(embedding, 1)],
         "value_embedding": [Work(embedding, gates)],
-        "value_gate": [Work(value_gate_cost(tokens, width, config.heads, itemsize), gates)],
         "qkv_projection": [Work(projection(width, 3 * width), depth)],
         "attention": [
             Work(attention_cost(config, window, itemsize), 1) for window in config.windows
@@ -85,10 +94,8 @@ def _micro_batch(config: TrainConfig, vocab: int, itemsize: int) -> dict[str, It
         "mlp_up": [Work(projection(width, 4 * width), depth)],
         "mlp_down": [Work(projection(4 * width, width), depth)],
         "head_projection": [Work(projection(width, vocab), 1)],
-        "residual_mix": [
-            Work(residual_mix_cost(tokens * width, itemsize), depth),
-            Work(residual_add_cost(tokens * width, itemsize), 2 * depth),
-        ],
+        "residual_mix": [Work(residual_mix_cost(tokens * width, itemsize), depth)],
+        "residual_add": [Work(residual_add_cost(tokens * width, itemsize), 2 * depth)],
         # the losses and their weights, float32; the backward pass starts after it
         "loss_reduction": [Work(Cost(8 * tokens, 2 * tokens), 1)],
     }
@@ -97,11 +104,14 @@ def _micro_batch(config: TrainConfig, vocab: int, itemsize: int) -> dict[str, It
 def _optimizer(config: TrainConfig, vocab: int) -> dict[str, Iterable[Work]]:
     """What happens once per optimizer step, and what several micro-batches add to it."""
     matrices = sum(count * rows * columns for count, rows, columns in muon_matrices(config))
+    lambdas = 2 * config.depth
     others = adamw_weights(config, vocab)
     weights = matrices + others
+    tables = others - lambdas
     return {
         # read the weight, its gradient and two moments; write all but the gradient
-        "adamw": [Work(Cost(7 * WEIGHT * others, ADAMW_FLOPS * others), 1)],
+        "adamw": [Work(Cost(7 * WEIGHT * tables, ADAMW_FLOPS * tables), 1)],
+        "adamw_lambdas": [Work(Cost(7 * WEIGHT * lambdas, ADAMW_FLOPS * lambdas), 1)],
         # read gradient, momentum, direction and weight; write momentum, stacked gradient and weight
         "muon_update": [Work(Cost(7 * WEIGHT * matrices, MUON_FLOPS * matrices), 1)],
         # the first micro-batch hands its gradients over; every other is added to them
@@ -150,18 +160,6 @@ def embedding_cost(tokens: int, width: int, vocab: int, itemsize: int) -> Cost:
         flops_forward=0,
         bytes_backward=tokens * (INDEX + width * itemsize) + vocab * width * WEIGHT,
         flops_backward=tokens * width,
-    )
-
-
-def value_gate_cost(tokens: int, width: int, heads: int, itemsize: int) -> Cost:
-    """v + 2 sigmoid(x w')[head] * e, with x the first channels of the block's input."""
-    tensor, gate_input = tokens * width, tokens * VALUE_GATE_CHANNELS
-    product = 2 * gate_input * heads
-    return Cost(
-        bytes_forward=(3 * tensor + gate_input) * itemsize,  # v, e, x -> v
-        flops_forward=2 * tensor + product + 2 * tokens * heads,
-        bytes_backward=(3 * tensor + 2 * gate_input) * itemsize,  # dv, e, x -> de, dx
-        flops_backward=3 * tensor + 2 * product,
     )
 
 

@@ -118,17 +118,22 @@ def assemble(attribution: Attribution, meta: Sidecar, preset: str, machine: Mach
     from kernels.spec import discover
     from lab import roofline
     from lab.profiling.costs import step_work
+    from lab.profiling.larger import larger_shares
     from lab.profiling.rank import rank
     from trainer.config import TrainConfig
     from trainer.engines.torch.choices import compute_dtype
 
     rates = roofline.measure(meta.engine)
-    shares = attribution.shares
+    folders, shares = discover(), attribution.shares
+    larger = larger_shares(shares, folders)
     dtype = compute_dtype(meta.engine).value
     config = msgspec.convert(meta.config, TrainConfig)
-    calls = {share.op: share.calls for share in shares}
+    calls = {share.op: share.calls for share in (*shares, *larger)}
     work = step_work(config, meta.vocab, roofline.ITEMSIZE[dtype], calls)
-    ops = rank(shares, work, rates, dtype, step_ms=meta.step_ms, targets=discover())
+    ops, larger_ops = (
+        rank(rows, work, rates, dtype, step_ms=meta.step_ms, targets=folders)
+        for rows in (shares, larger)
+    )
     return Profiled(
         machine=machine,
         engine=meta.engine,
@@ -138,6 +143,7 @@ def assemble(attribution: Attribution, meta: Sidecar, preset: str, machine: Mach
         bandwidth_gb_s=rates.memory_gb_s,
         peak_gflop_s=rates.peak(dtype),
         ops=ops,
+        larger=larger_ops,
     )
 
 

@@ -63,7 +63,8 @@ def draw(folder: TargetFolder, case: Case, dtype: torch.dtype, seed: int = 0) ->
         if one.kind == "index":
             inputs.append(torch.from_numpy(values))
             continue
-        tensor = torch.from_numpy(values * (case.scale if one.scaled else 1.0)).to(dtype)
+        kind = dtype if one.dtype == "same" or dtype == torch.float64 else torch.float32
+        tensor = torch.from_numpy(values * (case.scale if one.scaled else 1.0)).to(kind)
         inputs.append(with_gaps(tensor) if case.layout == "strided" else tensor)
     incoming = []
     for output in target.outputs:

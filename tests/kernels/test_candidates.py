@@ -18,6 +18,8 @@ from kernels.spec import Case
 MORE_THAN_INCUMBENT = 3.0
 SPACINGS = 8.0
 """Allowed error: so many times the incumbent's, and so many spacings of the dtype on top."""
+SPACINGS_OF_ONE_NUMBER = 96.0
+"""A gradient that is one number is a sum over everything and may nearly cancel; as in verify."""
 every_differentiable = pytest.mark.parametrize("name", calls.DIFFERENTIABLE)
 
 
@@ -48,7 +50,8 @@ def test_as_exact_as_the_incumbent(name: str, case: Case, dtype: torch.dtype) ->
         assert found[tensor].shape == theirs[tensor].shape
         spacing = torch.finfo(found[tensor].dtype).eps
         allowed = MORE_THAN_INCUMBENT * calls.relative_error(theirs[tensor], expected)
-        assert calls.relative_error(found[tensor], expected) < allowed + SPACINGS * spacing, tensor
+        allowed += spacing * (SPACINGS if expected.numel() > 1 else SPACINGS_OF_ONE_NUMBER)
+        assert calls.relative_error(found[tensor], expected) < allowed, tensor
 
 
 @every_differentiable

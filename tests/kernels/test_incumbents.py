@@ -18,6 +18,8 @@ def spacings(name: str, case: Case, dtype: torch.dtype) -> float:
     Muon's first polynomial has a slope of up to 16, and bfloat16 loses small singular values; far
     beyond the soft cap the slope 1 - tanh^2 cancels.
     """
+    if name == "residual_rmsnorm":
+        return 256.0  # the lambdas' gradients are sums over everything and may nearly cancel
     if name == "muon_orthogonalize":
         return 1024.0 if dtype == torch.float32 else 40.0
     if (name, case.name) == ("softcap_cross_entropy", "saturated"):
@@ -34,7 +36,10 @@ def test_agrees_with_the_oracle(name: str, case: Case, dtype: torch.dtype) -> No
     found = calls.call(folder, calls.function(folder.incumbent("torch"), name), content)
     allowed = spacings(name, case, dtype)
     for tensor, expected in calls.oracle(folder, content).items():
-        spacing = torch.finfo(found[tensor].dtype).eps
+        kind = found[tensor].dtype
+        if folder.target.parts and dtype == torch.bfloat16:
+            kind = dtype  # a larger op rounds between its parts, whatever it returns
+        spacing = torch.finfo(kind).eps
         assert calls.relative_error(found[tensor], expected) < allowed * spacing, tensor
 
 
@@ -50,7 +55,8 @@ def test_has_the_promised_shapes_and_dtypes(name: str, case: Case) -> None:
         assert found[output.name].dtype == same
     for one in folder.target.inputs:
         if one.differentiable:
-            assert found[f"d{one.name}"].dtype == torch.bfloat16
+            own = torch.bfloat16 if one.dtype == "same" else torch.float32
+            assert found[f"d{one.name}"].dtype == own
 
 
 @pytest.mark.parametrize("name", ["muon_orthogonalize"])

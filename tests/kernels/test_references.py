@@ -5,6 +5,7 @@ Nothing else checks an oracle, so each one is held against a property that it wa
 
 from __future__ import annotations
 
+import math
 import time
 
 import kernel_calls as calls
@@ -42,22 +43,35 @@ def test_finite_in_float64_and_quick(name: str, case: Case, dtype: torch.dtype) 
 
 @pytest.mark.parametrize("name", calls.FOLDERS)
 def test_parts_along_the_independent_dim_do_not_know_of_each_other(name: str) -> None:
-    """Recordings of training are cut along it: outputs and gradients must be those of the whole."""
+    """Recordings of training are cut along it: outputs and gradients must be those of the whole.
+
+    Gradients of what all parts share must add up to that of the whole.
+    """
     folder = calls.FOLDERS[name]
     target = folder.target
     case = next(c for c in target.cases(calls.SHAPE) if c.dims[target.independent] > 1)
     content = calls.draw(folder, case, torch.float64)
     shapes = [i.shape for i in target.inputs] + [o.shape for o in target.outputs]
-    given = [
-        tensor.narrow(shape.index(target.independent), 1, 1)
-        if target.independent in shape
-        else tensor
-        for tensor, shape in zip((*content.inputs, *content.incoming), shapes, strict=True)
-    ]
-    count = len(target.inputs)
-    part = calls.oracle(folder, calls.Content(tuple(given[:count]), tuple(given[count:])))
-    for found, whole in zip(part.values(), calls.oracle(folder, content).values(), strict=True):
-        torch.testing.assert_close(found, whole.narrow(0, 1, 1))
+    first = case.dims[target.independent] // 2
+    parts = []
+    for start, size in ((0, first), (first, case.dims[target.independent] - first)):
+        given = [
+            tensor.narrow(shape.index(target.independent), start, size)
+            if target.independent in shape
+            else tensor
+            for tensor, shape in zip((*content.inputs, *content.incoming), shapes, strict=True)
+        ]
+        count = len(target.inputs)
+        half = calls.Content(tuple(given[:count]), tuple(given[count:]))
+        parts.append(calls.oracle(folder, half).values())
+    leaves = [i.shape for i in target.inputs if i.differentiable]
+    shapes = [o.shape for o in target.outputs] + leaves
+    for whole, shape, one, other in zip(
+        calls.oracle(folder, content).values(), shapes, *parts, strict=True
+    ):
+        axis = target.independent
+        both = torch.cat([one, other], shape.index(axis)) if axis in shape else one + other
+        torch.testing.assert_close(both, whole)
 
 
 def test_rmsnorm_makes_rows_of_size_one() -> None:
@@ -66,6 +80,15 @@ def test_rmsnorm_makes_rows_of_size_one() -> None:
     y = reference("rmsnorm")(x, EPS)
     assert torch.allclose(y.square().mean(-1), torch.ones(3, 5, dtype=torch.float64), atol=1e-4)
     assert torch.allclose(y, F.rms_norm(x, (64,), eps=EPS))
+
+
+def test_residual_rmsnorm_is_the_mix_and_then_the_norm() -> None:
+    """The larger op must mean what its parts mean, and hand the stream on unnormed."""
+    x, x0 = torch.randn(2, 3, 5, 16, dtype=torch.float64)
+    kept, added = torch.tensor([0.7]).double(), torch.tensor([-0.3]).double()
+    mixed, y = reference("residual_rmsnorm")(x, x0, kept, added, EPS)
+    torch.testing.assert_close(mixed, 0.7 * x - 0.3 * x0, atol=1e-7, rtol=1e-7)
+    torch.testing.assert_close(y, reference("rmsnorm")(mixed, EPS))
 
 
 def test_rope_makes_attention_depend_on_the_distance_alone() -> None:
@@ -82,6 +105,16 @@ def test_rope_makes_attention_depend_on_the_distance_alone() -> None:
     assert not torch.allclose(scores.diagonal(0)[0], scores.diagonal(-7)[0])
 
 
+def test_attention_prelude_is_three_products_and_then_rope_qk_norm() -> None:
+    """The larger op must mean what its parts mean, and leave the values as they are."""
+    folder = calls.FOLDERS["attention_prelude"]
+    case = next(c for c in folder.target.odd_cases if c.name == "odd_sizes")
+    x, *matrices, cos, sin = calls.draw(folder, case, torch.float64).inputs
+    q, k, v = (F.linear(x, m.flatten(0, 1)).unflatten(-1, m.shape[:2]) for m in matrices)
+    found = reference("attention_prelude")(x, *matrices, cos, sin, EPS)
+    torch.testing.assert_close(found, (*reference("rope_qk_norm")(q, k, cos, sin, EPS), v))
+
+
 def test_relu_squared_by_hand() -> None:
     """Zero below zero, and twice the value as slope above."""
     x = torch.tensor([[[-2.0, 0.0, 0.5, 3.0]]], dtype=torch.float64, requires_grad=True)
@@ -89,6 +122,27 @@ def test_relu_squared_by_hand() -> None:
     (slope,) = torch.autograd.grad(y.sum(), x)
     assert y.flatten().tolist() == [0.0, 0.0, 0.25, 9.0]
     assert slope.flatten().tolist() == [0.0, 0.0, 1.0, 6.0]
+
+
+def test_fused_mlp_by_hand() -> None:
+    """One hidden channel is open, the other shut."""
+    x = torch.tensor([[[1.0, 2.0]]], dtype=torch.float64)
+    up = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    down = torch.tensor([[2.0, 5.0], [-1.0, 7.0]], dtype=torch.float64)
+    y = reference("fused_mlp")(x, up, down)
+    (slope,) = torch.autograd.grad(y.sum(), up)
+    assert y.flatten().tolist() == [18.0, -9.0]
+    assert slope.tolist() == [[6.0, 12.0], [0.0, 0.0]]
+
+
+def test_value_embed_gate_by_hand() -> None:
+    """A gate of 1 where nothing is read, and 2 sigmoid(3) where the one channel says 3."""
+    x = torch.tensor([[[0.0, 9.0], [3.0, 9.0]]], dtype=torch.float64)
+    weight = torch.ones(1, 1, dtype=torch.float64)
+    value, embedding = torch.full((2, 1, 2, 1, 1), 5.0, dtype=torch.float64)
+    y = reference("value_embed_gate")(x, weight, value, 2 * embedding)
+    gate = 2 / (1 + math.exp(-3.0))
+    torch.testing.assert_close(y.flatten(), torch.tensor([15.0, 5.0 + 10 * gate]).double())
 
 
 def test_softcap_cross_entropy_is_torchs_on_capped_logits() -> None:
@@ -105,6 +159,39 @@ def test_softcap_cross_entropy_is_torchs_on_capped_logits() -> None:
     assert torch.allclose(found, right)
     assert loss[targets < 0].abs().sum() == 0
     assert found[targets < 0].abs().sum() == 0
+
+
+def test_linear_softcap_cross_entropy_is_the_product_and_then_the_loss() -> None:
+    """The larger op must mean what its parts mean, down to the gradient of the head."""
+    x, head = torch.randn(9, 16, dtype=torch.float64), torch.randn(33, 16, dtype=torch.float64)
+    targets = torch.tensor([0, 32, -1, 5, 6, -1, 8, 9, 10])
+    whole, parts = ([t.clone().requires_grad_() for t in (x, head)] for _ in range(2))
+    loss = reference("linear_softcap_cross_entropy")(*whole, targets, 15.0)
+    logits = F.linear(*parts)
+    expected = reference("softcap_cross_entropy")(logits, targets, 15.0)
+    torch.testing.assert_close(loss, expected)
+    weights = torch.randn(9, dtype=torch.float64)
+    found = torch.autograd.grad(loss, whole, weights)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, parts, weights))
+
+
+def test_adamw_step_is_torchs_optimizer() -> None:
+    """Three steps from rest, against torch.optim.AdamW as users know it."""
+    torch.manual_seed(0)
+    weight = torch.randn(20, dtype=torch.float64)
+    theirs = torch.nn.Parameter(weight.clone())
+    optimizer = torch.optim.AdamW([theirs], 0.1, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
+    first, second = torch.zeros(2, 20, dtype=torch.float64)
+    rate = torch.tensor([0.1], dtype=torch.float64)
+    for number in range(1, 4):
+        gradient = torch.randn(20, dtype=torch.float64)
+        step = torch.tensor([float(number)], dtype=torch.float64)
+        weight, first, second = reference("adamw_step")(
+            weight, gradient, first, second, rate, step, 0.8, 0.95, 1e-10
+        )
+        theirs.grad = gradient
+        optimizer.step()
+        torch.testing.assert_close(weight, theirs.detach())
 
 
 @pytest.mark.parametrize("shape", [(2, 48, 48), (2, 96, 24), (2, 24, 96), (3, 1, 40)], ids=str)

@@ -57,6 +57,16 @@ def test_a_folder_has_all_its_parts(folder: TargetFolder) -> None:
     assert folder.target.summary
 
 
+def test_larger_ops_are_made_of_what_there_is_and_do_not_overlap() -> None:
+    """Two that share a part could not both run, and recording them takes one run for all."""
+    larger = [folder.target for folder in calls.FOLDERS.values() if folder.target.parts]
+    parts = [part for target in larger for part in target.parts]
+    assert len(set(parts)) == len(parts)
+    for target in larger:
+        assert set(target.contains) <= set(target.parts) & set(calls.FOLDERS)
+        assert not any(calls.FOLDERS[part].target.parts for part in target.contains)
+
+
 @every_file
 def test_a_file_defines_the_function_with_the_targets_arguments(path: Path) -> None:
     """Every implementation is called by position with the inputs and then the scalars."""

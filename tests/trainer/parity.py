@@ -118,7 +118,7 @@ def mlx_run(
     config: TrainConfig, weights: Arrays, batches: Sequence[Sequence[MicroBatch]]
 ) -> Arrays:
     """The same from the MLX engine."""
-    ops = resolve("", "", framework="mlx")
+    ops = resolve("mlx", "")
     engine = MLXEngine("mlx", config, len(weights["head"]), ops)
     engine.weights = {name: mx.array(values) for name, values in weights.items()}
     logits = engine.model.logits(engine.weights, mx.array(batches[0][0][0]))

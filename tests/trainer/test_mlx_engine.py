@@ -30,7 +30,7 @@ from trainer.ops import resolve
 from trainer.parameters import shapes
 from trainer.schedule import Rates, rates_at
 
-OPS = resolve("", "", framework="mlx")
+OPS = resolve("mlx", "")
 RATES = Rates(learning_rate_scale=1.0, muon_momentum=0.9, weight_decay=0.1)
 
 
@@ -239,7 +239,7 @@ def test_bfloat16_activations_train_float32_weights(prepared: Prepared) -> None:
     narrow, exact = (GPT(SMALL, OPS, dtype) for dtype in (mx.bfloat16, mx.float32))
     seen = []
     rmsnorm = narrow.ops.rmsnorm
-    narrow.ops = resolve("", "", framework="mlx")
+    narrow.ops = resolve("mlx", "")
     narrow.ops.rmsnorm = lambda x, eps: (seen.append(x.dtype), rmsnorm(x, eps))[1]  # type: ignore
     engine = mlx_engine(prepared)
     (inputs, targets), *_ = take(small_stream(prepared), 1)
@@ -349,7 +349,7 @@ def test_an_engine_imports_its_own_framework_only() -> None:
         "import sys; import trainer.run; from trainer.engines import build;"
         "assert not {'torch', 'mlx'} & sys.modules.keys();"
         "from trainer.config import preset; from trainer.ops import resolve;"
-        "build('mlx', preset('tour-mlx'), 99, resolve('', '', framework='mlx'));"
+        "build('mlx', preset('tour-mlx'), 99, resolve('mlx', ''));"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -38,10 +38,68 @@ def test_every_target_has_its_incumbent_by_default(tmp_path: Path) -> None:
     table = resolve(ENGINE, HARDWARE, registry=tmp_path / "none.toml")
     assert list(table) == list(discover())
     for name, op in table.items():
-        assert op.reason == "incumbent"
         assert op.path == discover()[name].incumbent("torch")
-        assert op.sha256 == hashlib.sha256(op.path.read_bytes()).hexdigest()
         assert getattr(table, name) is op.function
+        assert op.reason == ("in parts" if op.in_parts else "incumbent")
+        assert op.in_parts == bool(discover()[name].target.parts)
+        if op.in_parts:
+            continue
+        assert op.sha256 == hashlib.sha256(op.path.read_bytes()).hexdigest()
+
+
+def test_a_target_without_an_incumbent_in_the_framework_is_no_seam_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two trainers gain seams one by one; the other engine must go on running."""
+    folder = discover()["relu_squared"]
+    for name in ("target.py", "incumbent_torch.py"):
+        (tmp_path / "relu_squared").mkdir(exist_ok=True)
+        (tmp_path / "relu_squared" / name).write_bytes((folder.path / name).read_bytes())
+    monkeypatch.setattr("trainer.ops.discover", lambda: discover(tmp_path))
+    assert list(resolve(ENGINE, HARDWARE)) == ["relu_squared"]
+    assert list(resolve("mlx", HARDWARE)) == []
+    with pytest.raises(UsageError, match="relu_squared"):
+        resolve("mlx", HARDWARE, {"relu_squared": tmp_path})
+
+
+LARGER, PART = "linear_softcap_cross_entropy", "softcap_cross_entropy"
+
+
+def test_a_larger_op_takes_precedence_over_what_it_contains_aloud(tmp_path: Path) -> None:
+    """Otherwise a log would name the hash of an op that never ran."""
+    path = registry(tmp_path, op=LARGER)
+    (tmp_path / "promoted" / "rmsnorm.py").write_text(f"def {LARGER}(*given): ...\n")
+    assert resolve(ENGINE, HARDWARE, registry=path)[LARGER].in_parts  # another text: not run
+    whole = discover()[LARGER].incumbent("torch")
+    table = resolve(ENGINE, HARDWARE, {LARGER: whole}, path)
+    assert not table[LARGER].in_parts
+    assert table[PART].reason == f"incumbent; never called: {LARGER} contains it"
+    assert resolve(ENGINE, HARDWARE, registry=path)[PART].reason == "incumbent"
+
+
+def test_forcing_an_op_that_would_never_be_called_raises() -> None:
+    """An A/B of it would compare the incumbent with itself."""
+    forced = {name: discover()[name].incumbent("torch") for name in (LARGER, PART)}
+    with pytest.raises(UsageError, match=f"--op {PART} would never be called"):
+        resolve(ENGINE, HARDWARE, forced)
+
+
+def test_the_hash_of_an_op_in_parts_changes_with_the_ops_it_contains(tmp_path: Path) -> None:
+    """Being faster than parts that have since been replaced is no evidence."""
+    path = registry(tmp_path, op=PART, source=SOURCE.replace("rmsnorm", PART))
+    text = (tmp_path / "promoted" / "rmsnorm.py").read_bytes()
+    changed = registry(
+        tmp_path,
+        op=PART,
+        source=text.decode(),
+        candidate_sha256=hashlib.sha256(text).hexdigest(),
+    )
+    before = resolve(ENGINE, HARDWARE, registry=tmp_path / "none.toml")[LARGER]
+    after = resolve(ENGINE, HARDWARE, registry=changed)[LARGER]
+    assert path == changed
+    assert before.in_parts
+    assert after.in_parts
+    assert before.sha256 != after.sha256
 
 
 def test_a_promotion_counts_on_its_engine_and_hardware_only(tmp_path: Path) -> None:

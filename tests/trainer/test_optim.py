@@ -21,10 +21,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def model_and_optimizer() -> tuple[GPT, MuonAdamW]:
-    model = GPT(SMALL, VOCAB, incumbents()).initialise(0)
-    orthogonalize = incumbents()["muon_orthogonalize"].function
-    return model, MuonAdamW(model, SMALL, orthogonalize, torch.float32)
+def model_and_optimizer(whole: str = "") -> tuple[GPT, MuonAdamW]:
+    """`whole` is the op that updates the tables; without, torch does."""
+    model, ops = GPT(SMALL, VOCAB, incumbents()).initialise(0), incumbents()
+    orthogonalize = ops["muon_orthogonalize"].function
+    step = ops[whole].function if whole else None
+    return model, MuonAdamW(model, SMALL, orthogonalize, torch.float32, step)
 
 
 def set_gradients(model: GPT, seed: int) -> None:
@@ -39,6 +41,19 @@ def test_every_weight_is_trained_by_exactly_one_rule() -> None:
     adam = [name for group in optimizer.groups for name in group.names]
     muon = [name for stack in optimizer.stacks for name in stack.names]
     assert sorted(adam + muon) == sorted(name for name, _ in model.named_parameters())
+
+
+def test_a_whole_adamw_step_trains_as_torchs_does_and_keeps_the_state() -> None:
+    """It returns new tensors: the model and a checkpoint must hold these and not the old ones."""
+    (model, optimizer), (other, whole) = (model_and_optimizer(name) for name in ("", "adamw_step"))
+    for seed in (1, 2):
+        for each, steps in ((model, optimizer), (other, whole)):
+            set_gradients(each, seed)
+            steps.step(RATES)
+    for (name, ours), theirs in zip(model.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(theirs, ours, msg=name)
+    for name, tensor in optimizer.state().items():
+        torch.testing.assert_close(whole.state()[name], tensor, msg=name)
 
 
 def test_stacks_have_the_shapes_that_the_kernels_are_judged_at() -> None:

@@ -32,8 +32,16 @@ CALLS_PER_STEP = {
     "relu_squared": 2 * SMALL.depth,
     "softcap_cross_entropy": 2,
     "muon_orthogonalize": 4,
+    "linear_softcap_cross_entropy": 2,
+    "residual_rmsnorm": 2 * SMALL.depth,
+    "fused_mlp": 2 * SMALL.depth,
+    "value_embed_gate": 2 * 2,
+    "adamw_step": 4,
+    "attention_prelude": 2 * SMALL.depth,
 }
-"""Two micro-batches; Muon has four shapes of matrices."""
+"""Two micro-batches; two layers with a value embedding; Muon has four shapes of matrices."""
+LARGER = [name for name, folder in FOLDERS.items() if folder.target.parts]
+BY_THEMSELVES = [name for name in FOLDERS if name not in LARGER]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +72,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         return json.loads(file.metadata()["recording"]), tensors
 
 
-def every_op(folder: Path, steps: Sequence[int], limit_bytes: int = 2**22) -> Plan:
-    calls = [Wanted(op, step, 0.6) for op in FOLDERS for step in steps]
+def every_op(
+    folder: Path,
+    steps: Sequence[int],
+    limit_bytes: int = 2**22,
+    ops: Sequence[str] = BY_THEMSELVES,
+) -> Plan:
+    calls = [Wanted(op, step, 0.6) for op in ops for step in steps]
     return Plan(folder, tuple(calls), limit_bytes)
 
 
@@ -76,7 +89,8 @@ def test_a_recorded_call_is_the_call_itself(op: str, prepared: Prepared, tmp_pat
     The residual stream that enters a norm gets gradients from elsewhere as well: those must not be
     in what is recorded.
     """
-    _, recorder = trained(prepared, every_op(tmp_path, (2, 3)))
+    together = LARGER if op in LARGER else BY_THEMSELVES
+    _, recorder = trained(prepared, every_op(tmp_path, (2, 3), ops=together))
     recorder.save(write, {})
     about, tensors = read(tmp_path / f"{op}.safetensors")
     target, incumbent = FOLDERS[op].target, load_module(FOLDERS[op].incumbent("torch"))
@@ -108,11 +122,36 @@ def leaves(op: str) -> tuple[str, ...]:
     return FOLDERS[op].target.differentiable
 
 
-def test_recording_changes_no_bit_of_the_training(prepared: Prepared, tmp_path: Path) -> None:
-    """What is recorded must be what happens when nobody looks."""
+@pytest.mark.parametrize("ops", [BY_THEMSELVES, LARGER], ids=["by themselves", "larger"])
+def test_recording_changes_no_bit_of_the_training(
+    ops: list[str], prepared: Prepared, tmp_path: Path
+) -> None:
+    """What is recorded must be what happens when nobody looks.
+
+    To record a larger op it runs as a whole, so its incumbent must do what the parts do.
+    """
     plain, _ = trained(prepared, None)
-    recorded, _ = trained(prepared, every_op(tmp_path, (2, 3)))
+    recorded, _ = trained(prepared, every_op(tmp_path, (2, 3), ops=ops))
+    if "adamw_step" in ops:  # it gets its learning rate in float32
+        assert recorded == pytest.approx(plain, rel=1e-6)
+        ops = [op for op in ops if op != "adamw_step"]
+        recorded, _ = trained(prepared, every_op(tmp_path, (2, 3), ops=ops))
     assert recorded == plain
+
+
+def test_a_cut_call_leaves_out_the_gradients_that_are_sums_over_all_of_it(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    """The gradient of the head from some tokens' inputs and all tokens' sum would look wrong."""
+    name = "linear_softcap_cross_entropy"
+    _, recorder = trained(prepared, every_op(tmp_path, (2,), limit_bytes=2**13, ops=[name]))
+    recorder.save(write, {})
+    about, tensors = read(tmp_path / f"{name}.safetensors")
+    _, count, whole = about["calls"][0]["part"]
+    assert 0 < count < whole
+    assert tensors["0.input.head"].shape == (prepared.vocab, SMALL.width)
+    assert len(tensors["0.gradient.x"]) == count
+    assert "0.gradient.head" not in tensors
 
 
 def test_a_run_without_a_plan_has_the_very_same_ops(

@@ -140,6 +140,20 @@ def test_large_calls_are_checked_in_part(toy: TargetFolder, tmp_path: Path) -> N
     assert isinstance(verified(toy, found, HONEST, tmp_path / "c.py"), Passed)
 
 
+def test_a_sum_over_more_than_was_kept_is_not_compared(tmp_path: Path) -> None:
+    """A weight's gradient in training is of all rows, the oracle's of those that were kept."""
+    folder = FOLDERS["fused_mlp"]
+    found = recording(folder, tmp_path / "r.safetensors", limit_bytes=2**13)
+    call = found.calls[0]
+    assert call.case.dims["batch"] < SHAPE.batch
+    dx, dup, ddown = call.gradients
+    assert dx is not None
+    assert dup is None
+    assert ddown is None
+    source = folder.incumbent("torch").read_text()
+    assert isinstance(verified(folder, found, source, tmp_path / "c.py"), Passed)
+
+
 def spoil(
     source: Path,
     path: Path,

@@ -122,7 +122,8 @@ def test_the_optimizer_touches_every_weight_once() -> None:
     assert moved(work["muon_update"]) == 7 * 4 * matrices
     tables = 3 * VOCAB * 64 + 4  # tokens, one value embedding, the head; four scalars
     assert costs.adamw_weights(TINY, VOCAB) == tables
-    assert moved(work["adamw"]) == 7 * 4 * tables
+    assert moved(work["adamw"]) + moved(work["adamw_lambdas"]) == 7 * 4 * tables
+    assert moved(work["adamw_lambdas"]) == 7 * 4 * 4
     assert moved(work["gradient_accumulation"]) == 3 * 4 * (matrices + tables)
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from synthetic_trace import Events
 
+from kernels.spec import discover
 from lab import roofline
 from lab.errors import CommandError, LabError, MachineError
 from lab.profiling import load, profile, run
@@ -267,12 +268,17 @@ def test_the_real_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "relu_squared": 2 * 3,
         "softcap_cross_entropy": 2,
         "muon_orthogonalize": 4,
+        "value_embed_gate": 2 * 2,
     }
     assert all(row.bytes_moved > 0 for row in rows.values() if row.target)
     assert set(rows) == {*step_work(TrainConfig(), 300, 4, {}), "unattributed"}
     only_forward = {"data", "host_to_device", "loss_reduction", "muon_update", "adamw", "zero_grad"}
     for name, row in rows.items():
-        has_backward = name not in only_forward | {"muon_orthogonalize", "unattributed"}
+        others = {"adamw_lambdas", "muon_orthogonalize", "unattributed"}
+        has_backward = name not in only_forward | others
         assert (row.backward_ms > 0) == has_backward, name
+    larger = [row.op for row in profiled.larger]
+    assert set(larger) == {name for name, folder in discover().items() if folder.target.parts}
+    assert all(row.calls > 0 and row.target for row in profiled.larger)
     assert profiled.covered > 0.5  # so small a model spends much of its step in Python
     assert sum(row.share for row in profiled.ops) == pytest.approx(1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kernels.spec import Cost
+from kernels.spec import Cost, discover
 from lab.profiling.attribution import Share
 from lab.profiling.costs import Work
+from lab.profiling.larger import larger_shares
 from lab.profiling.rank import ceiling, rank
 from lab.records import HotOp
 from lab.roofline import Roofline
@@ -22,6 +23,18 @@ def share(op: str, forward: float, backward: float = 0.0, calls: int = 1) -> Sha
 def ranked(*shares: Share, **work: tuple[Work, ...]) -> dict[str, HotOp]:
     rows = rank(shares, work, MACHINE, "float32", step_ms=100.0, targets={"rmsnorm"})
     return {row.op: row for row in rows}
+
+
+def test_a_larger_op_takes_what_its_parts_take_inside_it() -> None:
+    """The part that is called elsewhere too gives a portion; without a call there is no row."""
+    folder = discover()["linear_softcap_cross_entropy"]
+    head, loss = folder.target.parts
+    shares = [share(head, 0.1, 0.2, calls=2), share(loss, 0.06, 0.12, calls=6)]
+    (whole,) = larger_shares(shares, {folder.id: folder})
+    assert (whole.op, whole.calls) == (folder.id, 2)
+    assert (whole.forward, whole.backward) == pytest.approx((0.1 + 0.06 / 3, 0.2 + 0.12 / 3))
+    assert larger_shares(shares[:1], {folder.id: folder}) == ()
+    assert larger_shares([*shares, share(folder.id, 0.1)], {folder.id: folder}) == ()
 
 
 @pytest.mark.parametrize(

@@ -32,13 +32,25 @@ EPS = 2**-23
 
 
 class Ops:
-    """The op table's functions that the model calls, each inside its profiler scope."""
+    """The op table's functions that the model calls, each inside its profiler scope.
+
+    One that is left to its parts is None: the model then does the work itself, in these parts.
+    """
 
     def __init__(self, table: OpTable) -> None:
         self.rmsnorm = _scoped(table, "rmsnorm")
         self.rope_qk_norm = _scoped(table, "rope_qk_norm")
         self.relu_squared = _scoped(table, "relu_squared")
+        self.value_embed_gate = _scoped(table, "value_embed_gate")
         self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
+        self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
+        self.residual_rmsnorm = _whole(table, "residual_rmsnorm")
+        self.fused_mlp = _whole(table, "fused_mlp")
+        self.attention_prelude = _whole(table, "attention_prelude")
+
+
+def _whole(table: OpTable, name: str) -> Callable[..., Any] | None:
+    return None if table[name].in_parts else _scoped(table, name)
 
 
 def _scoped(table: OpTable, name: str) -> Callable[..., Any]:
@@ -82,35 +94,48 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
+        self, x: Tensor, normed: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
     ) -> Tensor:
-        """x [batch, sequence, width] -> the same, after attention and MLP."""
-        attention = self._attention(self.ops.rmsnorm(x, EPS), cos, sin, value_embedding)
-        with scope("op:residual_mix"):
+        """x [batch, sequence, width] and its norm -> x after attention and MLP."""
+        attention = self._attention(normed, cos, sin, value_embedding)
+        with scope("op:residual_add"):
             x = x + attention
         mlp = self._mlp(self.ops.rmsnorm(x, EPS))
-        with scope("op:residual_mix"):
+        with scope("op:residual_add"):
             return x + mlp
 
     def _attention(
         self, x: Tensor, cos: Tensor, sin: Tensor, value_embedding: Tensor | None
     ) -> Tensor:
-        with scope("op:qkv_projection"):
-            q, k, v = (
-                _project(x, weight).unflatten(-1, (self.heads, self.head_dim))
-                for weight in (self.query, self.key, self.value)
-            )
+        q, k, v = self._projected(x, cos, sin)
         if self.value_gate is not None and value_embedding is not None:
-            with scope("op:value_gate"):
-                gate = 2 * torch.sigmoid(_project(x[..., :VALUE_GATE_CHANNELS], self.value_gate))
-                v = v + gate.unsqueeze(-1) * value_embedding.view_as(v)
-        q, k = self.ops.rope_qk_norm(q, k, cos, sin, EPS)
+            with scope("op:arguments"):
+                weight, embedding = self.value_gate.to(x.dtype), value_embedding.view_as(v)
+            v = self.ops.value_embed_gate(x, weight, v, embedding)
         with scope("op:attention"):
             y = self.attend(q, k, v).flatten(2)
         with scope("op:attention_projection"):
             return _project(y, self.attention_out)
 
+    def _projected(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, turned and normed, and values, [batch, sequence, heads, head_dim]."""
+        by_head, weights = (self.heads, self.head_dim), (self.query, self.key, self.value)
+        if self.ops.attention_prelude is not None:
+            with scope("op:arguments"):
+                given = [weight.to(x.dtype).unflatten(0, by_head) for weight in weights]
+            q, k, v = self.ops.attention_prelude(x, *given, cos, sin, EPS)
+            return q, k, v
+        with scope("op:qkv_projection"):
+            q, k, v = (_project(x, weight).unflatten(-1, by_head) for weight in weights)
+        q, k = self.ops.rope_qk_norm(q, k, cos, sin, EPS)
+        return q, k, v
+
     def _mlp(self, x: Tensor) -> Tensor:
+        if self.ops.fused_mlp is not None:
+            with scope("op:arguments"):
+                up, down = self.up.to(x.dtype), self.down.to(x.dtype)
+            y: Tensor = self.ops.fused_mlp(x, up, down)
+            return y
         with scope("op:mlp_up"):
             hidden = _project(x, self.up)
         hidden = self.ops.relu_squared(hidden)
@@ -165,27 +190,44 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Loss in nats of each target, float32 [tokens]; targets of -1 cost nothing."""
-        logits = self.logits(tokens)
+        x, whole = self._last_norm(tokens), self.ops.linear_softcap_cross_entropy
+        if whole is not None:
+            with scope("op:arguments"):
+                given = x.flatten(0, 1), self.head.to(x.dtype), targets.flatten()
+            return whole(*given, self.config.softcap)
         with scope("op:head_projection"):
-            logits, targets = logits.flatten(0, 1), targets.flatten()
+            logits, targets = _project(x, self.head).flatten(0, 1), targets.flatten()
         return self.ops.softcap_cross_entropy(logits, targets, self.config.softcap)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits before the soft cap, [batch, sequence, vocab]."""
+        x = self._last_norm(tokens)
+        with scope("op:head_projection"):
+            return _project(x, self.head)
+
+    def _last_norm(self, tokens: Tensor) -> Tensor:
+        """What the head reads, [batch, sequence, width]."""
         x = x0 = self.ops.rmsnorm(self._embed("op:embedding", self.token_embedding, tokens), EPS)
-        with scope("op:residual_mix"):
-            kept, added = self.residual_lambdas.unbind(), self.embedding_lambdas.unbind()
+        with scope("op:residual_lambdas"):
+            kept, added = self.residual_lambdas.split(1), self.embedding_lambdas.split(1)
         for layer, block in enumerate(self.layers):
-            with scope("op:residual_mix"):
-                x = kept[layer] * x + added[layer] * x0
+            x, normed = self._mixed(x, x0, kept[layer], added[layer])
             value_embedding = None
             if str(layer) in self.value_embeddings:
                 table = self.value_embeddings[str(layer)]
                 value_embedding = self._embed("op:value_embedding", table, tokens)
-            x = block(x, self.cos, self.sin, value_embedding)
-        x = self.ops.rmsnorm(x, EPS)
-        with scope("op:head_projection"):
-            return _project(x, self.head)
+            x = block(x, normed, self.cos, self.sin, value_embedding)
+        return self.ops.rmsnorm(x, EPS)
+
+    def _mixed(self, x: Tensor, x0: Tensor, kept: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        """The stream as it enters a layer, and its norm; the lambdas are [1]."""
+        if self.ops.residual_rmsnorm is not None:
+            mixed, normed = self.ops.residual_rmsnorm(x, x0, kept, added, EPS)
+            return mixed, normed
+        with scope("op:residual_mix"):
+            # without dims a float32 lambda leaves the stream in its dtype
+            x = kept.squeeze(0) * x + added.squeeze(0) * x0
+        return x, self.ops.rmsnorm(x, EPS)
 
     def _embed(self, label: str, table: Tensor, tokens: Tensor) -> Tensor:
         with scope(label):

@@ -28,6 +28,7 @@ from trainer.schedule import Rates
 from trainer.scopes import scope
 
 Orthogonalize = Callable[[Tensor, float], Tensor]
+AdamStep = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 TINY = 1e-10
 """Keeps NorMuon's divisions finite."""
@@ -107,8 +108,11 @@ class MuonAdamW:
         config: TrainConfig,
         orthogonalize: Orthogonalize,
         orthogonalize_dtype: torch.dtype,
+        adam_step: AdamStep | None = None,
     ) -> None:
+        """`adam_step` is the op that updates a table; None leaves it to torch."""
         self.config = config
+        self._adam_step_op = adam_step
         self._orthogonalize_op = orthogonalize
         self._orthogonalize_dtype = orthogonalize_dtype
         self.groups = list(_adam_groups(model, config))
@@ -118,9 +122,16 @@ class MuonAdamW:
     @torch.no_grad()
     def step(self, rates: Rates) -> None:
         """Updates all weights from their gradients."""
-        with scope("op:adamw"):
-            for group in self.groups:
-                self._adam(group, rates)
+        for group in self.groups:
+            for index, parameter in enumerate(group.parameters):
+                if parameter.ndim == 1:
+                    with scope("op:adamw_lambdas"):
+                        self._adam(group, index, rates)
+                elif self._adam_step_op is None:
+                    with scope("op:adamw"):
+                        self._adam(group, index, rates)
+                else:
+                    self._adam_step(self._adam_step_op, group, index, rates)
         with scope("op:muon_update"):
             for stack in self.stacks:
                 stack.step(
@@ -148,14 +159,14 @@ class MuonAdamW:
                 tensors[f"muon.second.{name}"] = second
         return tensors
 
-    def _adam(self, group: AdamGroup, rates: Rates) -> None:
+    def _adam(self, group: AdamGroup, index: int, rates: Rates) -> None:
         adamw(
-            group.parameters,
-            [_gradient(parameter) for parameter in group.parameters],
-            group.first,
-            group.second,
+            [group.parameters[index]],
+            [_gradient(group.parameters[index])],
+            [group.first[index]],
+            [group.second[index]],
             [],
-            group.steps,
+            [group.steps[index]],
             fused=True,  # one pass over the memory; a third of the unfused one's time on a CPU
             amsgrad=False,
             beta1=group.beta1,
@@ -165,6 +176,21 @@ class MuonAdamW:
             eps=group.eps,
             maximize=False,
         )
+
+    def _adam_step(self, op: AdamStep, group: AdamGroup, index: int, rates: Rates) -> None:
+        """The same by the op, which returns new tensors; they are taken over, not copied."""
+        parameter = group.parameters[index]
+        with scope("op:arguments"):
+            rate = group.learning_rate * rates.learning_rate_scale
+            group.steps[index] += 1
+            old = (parameter.detach(), _gradient(parameter), group.first[index])
+            given = [tensor.flatten() for tensor in (*old, group.second[index])]
+            given += [parameter.new_full((1,), rate), group.steps[index].view(1)]
+        with scope("op:adamw_step"):
+            new = op(*given, group.beta1, self.config.adam_beta2, group.eps)
+        with scope("op:arguments"):
+            weight, first, second = (tensor.view_as(parameter) for tensor in new)
+            parameter.data, group.first[index], group.second[index] = weight, first, second
 
     def _orthogonalize(self, gradients: Tensor) -> Tensor:
         narrow = gradients.to(self._orthogonalize_dtype)

@@ -74,6 +74,10 @@ def _keep(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> 
     record.awaited.discard(name)
 
 
+def _came(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> None:
+    record.awaited.discard(name)
+
+
 def _awaited(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) -> Tensor:
     """An alias of the tensor, whose gradient is kept when it comes; the tensor if none will.
 
@@ -84,5 +88,6 @@ def _awaited(record: Record, name: str, shape: tuple[str, ...], tensor: Tensor) 
         return tensor
     record.awaited.add(name)
     alias = tensor.view_as(tensor)
-    alias.register_hook(partial(_keep, record, name, shape))
+    keep = _keep if record.keeps_gradient(shape) else _came
+    alias.register_hook(partial(keep, record, name, shape))
     return alias

@@ -1,0 +1,8 @@
+"""Leaves out the square. Expected: numeric"""
+
+import torch
+import torch.nn.functional as F
+
+
+def fused_mlp(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    return F.linear(F.relu(F.linear(x, up)), down)
