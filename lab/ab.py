@@ -31,8 +31,8 @@ from lab.arm import Arm as RunningArm
 from lab.arm import ArmFailed, Run, Settings, Task, run_folder
 from lab.errors import CommandError, MachineError
 from lab.inside import BehavesDifferently, inspect
+from lab.outcomes import Broken, Compared, Pair, TensorCheck
 from lab.progress import Progress, silent
-from lab.records import Broken, Compared, Pair, TensorCheck
 from lab.scoring import Stopped, Trained, score
 from lab.turns import Order, Which, train_pair
 

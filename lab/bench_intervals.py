@@ -27,7 +27,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from lab import stats
-from lab.records import CaseTiming, Interval
+from lab.outcomes import CaseTiming, Interval
 
 TRIM = 0.25
 """Share of a generation's blocks left out at each end: of 8, two. With one, a neighbour that slows

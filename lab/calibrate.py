@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 
 from lab.context import DEFAULT_VOCAB, Lab, require_torch, run_settings, running_file, target_folder
 from lab.harness import handicaps
+from lab.outcomes import Broken, Compared, Failed, Measured, Quarantined
 from lab.progress import Progress, silent
-from lab.records import Broken, Calibrated, Compared, Failed, Handicap, Measured, Quarantined
+from lab.records import Calibrated, Handicap
 
 if TYPE_CHECKING:
     from kernels.spec import TargetFolder

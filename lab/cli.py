@@ -121,7 +121,7 @@ for _command in workspaces.commands.values():
 def verify(lab: Lab, workspace: str, no_recording: bool, as_json: bool) -> None:
     """Is the candidate correct, with every gradient?"""
     from lab import stages
-    from lab.records import Failed
+    from lab.outcomes import Failed
 
     with render.progress() as progress:
         space = lab.workspace(workspace)
@@ -135,7 +135,7 @@ def verify(lab: Lab, workspace: str, no_recording: bool, as_json: bool) -> None:
 def bench(lab: Lab, workspace: str, as_json: bool) -> None:
     """Is it faster than the incumbent, at training's shapes?"""
     from lab import stages
-    from lab.records import Measured
+    from lab.outcomes import Measured
 
     with render.progress() as progress:
         record = stages.bench(lab, lab.workspace(workspace), progress)
@@ -167,7 +167,7 @@ def ab(
     """Does training gain? Paired runs on step time and val_bpb."""
     from lab import stages
     from lab.context import run_settings
-    from lab.records import Compared
+    from lab.outcomes import Compared
 
     space = lab.workspace(workspace)
     settings = run_settings(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from lab.records import CaseTiming, Telemetry
+from lab.outcomes import CaseTiming, Telemetry
 
 
 def seen(cases: Sequence[CaseTiming]) -> str:

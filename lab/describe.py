@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
+from lab import outcomes as o
 from lab import records as r
 from lab.conditions import seen
 from lab.paired import speedup
@@ -90,7 +91,7 @@ def _(value: r.Opened) -> list[Any]:
     return [plain(f"opened {value.workspace} (candidate {value.candidate_sha256[:12]})")]
 
 
-def _failed(value: r.Failed, stage: str) -> list[Any]:
+def _failed(value: o.Failed, stage: str) -> list[Any]:
     where = f" ({value.case}, {value.dtype})" if value.case else ""
     return [plain(f"{stage}: FAILED: {value.reason}{where}\n  {value.detail}")]
 
@@ -98,9 +99,9 @@ def _failed(value: r.Failed, stage: str) -> list[Any]:
 @describe.register
 def _(value: r.Verified) -> list[Any]:
     outcome = value.outcome
-    if isinstance(outcome, r.Failed):
+    if isinstance(outcome, o.Failed):
         return _failed(outcome, "verify")
-    worst: dict[tuple[str, str], r.TensorCheck] = {}
+    worst: dict[tuple[str, str], o.TensorCheck] = {}
     for check in outcome.checks:
         key = (check.tensor, check.dtype)
         if key not in worst or _used(check) > _used(worst[key]):
@@ -133,7 +134,7 @@ def _(value: r.Verified) -> list[Any]:
     ]
 
 
-def _used(check: r.TensorCheck) -> float:
+def _used(check: o.TensorCheck) -> float:
     """The larger share that a check uses of what it is allowed; 1 is the limit."""
     pairs = ((check.max_error, check.allowed_max), (check.rms_error, check.allowed_rms))
     return max((error / allowed if allowed else 0.0) for error, allowed in pairs)
@@ -142,7 +143,7 @@ def _used(check: r.TensorCheck) -> float:
 @describe.register
 def _(value: r.Benched) -> list[Any]:
     outcome = value.outcome
-    if isinstance(outcome, r.Failed):
+    if isinstance(outcome, o.Failed):
         return _failed(outcome, "bench")
     rows = [
         [
@@ -161,7 +162,7 @@ def _(value: r.Benched) -> list[Any]:
     )
     workers = len({number for c in outcome.cases for number in c.generation}) or 1
     meanwhile = plain(f"generations of fresh workers: {workers}; {seen(outcome.cases)}")
-    if isinstance(outcome, r.Quarantined):
+    if isinstance(outcome, o.Quarantined):
         words = f"bench: QUARANTINED: {outcome.reason}\n  {outcome.detail}"
         return [plain(words), shown, meanwhile]
     return [
@@ -200,7 +201,7 @@ def _(value: r.Tried) -> list[Any]:
         *(">incumbent bpb", ">candidate bpb", ">difference"),
     )
     shown = table(headings, rows)
-    if isinstance(outcome, r.Broken):
+    if isinstance(outcome, o.Broken):
         return [plain(f"ab: BROKEN: {outcome.reason}\n  {outcome.detail}"), shown]
     bpb = outcome.val_bpb
     return [
@@ -251,9 +252,9 @@ def line(record: r.Line) -> str:
     outcome = getattr(record, "outcome", None)
     if outcome is not None:
         words.append(str(type(outcome).__struct_config__.tag))
-    if isinstance(outcome, r.Failed | r.Quarantined | r.Broken):
+    if isinstance(outcome, o.Failed | o.Quarantined | o.Broken):
         words.append(outcome.reason)
-    if isinstance(outcome, r.Measured | r.Compared):
+    if isinstance(outcome, o.Measured | o.Compared):
         words.append(ratio_text(outcome.speedup))
     if isinstance(record, r.Judged):
         words.append(record.verdict.decision)

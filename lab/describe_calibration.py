@@ -7,8 +7,9 @@ from typing import Any
 
 from lab import gate_calibration
 from lab.describe import describe, plain, table
+from lab.outcomes import Compared
 from lab.paired import log_speedups
-from lab.records import Calibrated, Compared, Handicap
+from lab.records import Calibrated, Handicap
 from lab.report.numbers import ratio_text
 
 

@@ -22,16 +22,8 @@ import msgspec
 
 from lab.attempts import Attempts, Key, within_window
 from lab.ledger_keys import Wanted
-from lab.records import (
-    About,
-    Benched,
-    Calibrated,
-    Measured,
-    Passed,
-    Quarantined,
-    Tried,
-    Verified,
-)
+from lab.outcomes import Measured, Passed, Quarantined
+from lab.records import About, Benched, Calibrated, Tried, Verified
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,8 +19,9 @@ from typing import Literal
 
 from lab import gate_ab, gate_bench, gate_calibration, gate_sandbox
 from lab.evidence import Evidence, collect
+from lab.outcomes import Compared
 from lab.policy import Policy, Rule
-from lab.records import Compared, Reason, Verdict
+from lab.records import Reason, Verdict
 
 __all__ = ["RULES", "Evidence", "Policy", "ab_settled", "collect", "judge"]
 

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from lab import paired, stats
 from lab.evidence import Evidence
+from lab.outcomes import Broken, Compared, Pair
 from lab.policy import Finding, Policy, then_run
-from lab.records import Broken, Compared, Pair, Tried
+from lab.records import Tried
 
 
 def arms(evidence: Evidence, policy: Policy) -> Finding:

@@ -9,8 +9,8 @@ from statistics import median
 
 from lab import bench_intervals
 from lab.evidence import Evidence
+from lab.outcomes import Failed, Measured, Quarantined
 from lab.policy import Finding, Policy, shown, then_run
-from lab.records import Failed, Measured, Quarantined
 
 
 def verified(evidence: Evidence, policy: Policy) -> Finding:

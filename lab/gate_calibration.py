@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from lab import bench_intervals, paired, stats
 from lab.evidence import Evidence
+from lab.outcomes import Compared, Interval, Measured
 from lab.policy import Finding, Policy, shown
-from lab.records import Calibrated, Compared, Handicap, Interval, Measured
+from lab.records import Calibrated, Handicap
 
 
 def calibrated(evidence: Evidence, policy: Policy) -> Finding:

@@ -25,8 +25,8 @@ from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.checking import tensor_check
 from lab.harness.judge import Patience, Session
 from lab.harness.recording import NotARecording, RecordedCall, Recording, load, parse
+from lab.outcomes import TensorCheck
 from lab.recordings import plan
-from lab.records import TensorCheck
 from trainer.config import override, preset, training_shape
 from trainer.data import open_prepared
 from trainer.recording import FIRST_STEP

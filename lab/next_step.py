@@ -16,8 +16,9 @@ from lab.context import Lab, evidence, handle, latest_profile
 from lab.errors import LabError
 from lab.evidence import Evidence
 from lab.isolation import forgone
+from lab.outcomes import Broken, Failed, Quarantined
 from lab.progress import Progress, silent
-from lab.records import Benched, Broken, Failed, Profiled, Quarantined
+from lab.records import Benched, Profiled
 from lab.workspace import Workspace
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lab.records import Arm, Interval, Pair
+from lab.outcomes import Arm, Interval, Pair
 from lab.stats import TRIM, TRIM_FROM, log_ratios, ratio_interval
 
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from lab.evidence import Evidence
-from lab.records import Interval, Tier
+from lab.outcomes import Interval, Tier
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

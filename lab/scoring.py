@@ -23,7 +23,7 @@ from lab import checkpoints
 from lab.arm import Run, Settings
 from lab.errors import MachineError
 from lab.evaluation import Found, NotEvaluated, evaluate
-from lab.records import Arm, Pair
+from lab.outcomes import Arm, Pair
 from lab.turns import Order
 
 APART_PER_STEP = {"float32": 0.01}

@@ -30,18 +30,9 @@ from lab.context import (
     target_folder,
 )
 from lab.errors import CandidateError, CommandError
+from lab.outcomes import Compared, Pair, Passed
 from lab.progress import Progress, silent
-from lab.records import (
-    Benched,
-    Compared,
-    Judged,
-    Opened,
-    Pair,
-    Passed,
-    Profiled,
-    Tried,
-    Verified,
-)
+from lab.records import Benched, Judged, Opened, Profiled, Tried, Verified
 from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from lab.records import Interval
+from lab.outcomes import Interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -28,9 +28,10 @@ from lab.harness import isolation
 from lab.harness.sandbox import NoSandbox
 from lab.isolation import without_sandbox
 from lab.orchestrate import open_workspaces
+from lab.outcomes import Compared, Measured, Passed, Quarantined
 from lab.places import ROOT, places
 from lab.progress import Progress
-from lab.records import Compared, Judged, Measured, Passed, Profiled, Quarantined, Verdict
+from lab.records import Judged, Profiled, Verdict
 from lab.workspace import Workspace
 
 PRESET = "tour"

@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING
 from lab.errors import CommandError
 from lab.harness.judge import Fault, Patience, Session
 from lab.harness.pace import ARMS, Pace
+from lab.outcomes import CaseTiming, Failed, Measured, Quarantined
 from lab.progress import Progress, silent
-from lab.records import CaseTiming, Failed, Measured, Quarantined
 from trainer.hardware import computes_on_cpu, framework
 
 if TYPE_CHECKING:

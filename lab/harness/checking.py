@@ -28,7 +28,7 @@ from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Fault, Session
 from lab.harness.probes import Probes
 from lab.harness.tolerances import Agreement, Bounds, Distance
-from lab.records import TensorCheck
+from lab.outcomes import TensorCheck
 
 if TYPE_CHECKING:
     import torch

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, TypeVar
 from lab.errors import CommandError, MachineError
 from lab.harness import protocol, sandbox, tree
 from lab.harness.running import Limits
+from lab.outcomes import FailureReason
 from lab.places import ROOT, default_results
-from lab.records import FailureReason
 from trainer.engines.torch.allocator import NEVER_TRIM
 from trainer.hardware import computes_on_cpu, framework
 

@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lab.records import CaseTiming, Interval
+from lab.outcomes import CaseTiming, Interval
 
 ARMS = ("incumbent", "candidate", "control")
 WARM_UP_ROUNDS = 2

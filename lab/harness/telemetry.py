@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from lab.records import Telemetry
+from lab.outcomes import Telemetry
 
 CPUS = Path("/sys/devices/system/cpu")
 THERMAL = Path("/sys/class/thermal")

@@ -33,8 +33,8 @@ from lab.harness.judge import Fault, Session
 from lab.harness.one_by_one import OneByOne, calls_of
 from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
 from lab.harness.telemetry import Watch
+from lab.outcomes import CaseTiming, Interval
 from lab.progress import Progress
-from lab.records import CaseTiming, Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ Reason = Literal["faster_than_light", "clock_mismatch", "timed_output_wrong"]
 
 
 class Untrue(Exception):
-    """What was measured cannot be believed: a reason of records.Quarantined and one line."""
+    """What was measured cannot be believed: a reason of outcomes.Quarantined and one line."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -23,8 +23,8 @@ import msgspec
 from lab.errors import CommandError
 from lab.harness.judge import Fault, Patience, Session, read_source
 from lab.harness.sameness import known_text
+from lab.outcomes import Failed, Passed
 from lab.progress import Progress, silent
-from lab.records import Failed, Passed
 from trainer.hardware import framework
 
 if TYPE_CHECKING:

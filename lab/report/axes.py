@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.records import Interval
+from lab.outcomes import Interval
 from lab.report import style
 
 if TYPE_CHECKING:

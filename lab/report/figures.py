@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab.records import Compared, Line, Machine, Measured, Profiled
+from lab.outcomes import Compared, Measured
+from lab.records import Line, Machine, Profiled
 from lab.report import panels, style
 from lab.report.axes import say, words_of
 from lab.report.numbers import one_line

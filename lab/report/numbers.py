@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 
-from lab.records import Interval
+from lab.outcomes import Interval
 
 
 def ratio_text(interval: Interval) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from lab.records import Benched, Compared, Measured, Opened, Tried, Verified
+from lab.outcomes import Compared, Measured
+from lab.records import Benched, Opened, Tried, Verified
 from lab.report.markup import Markup, element, joined, table
 from lab.report.numbers import bpb_text, minute, ratio_text, unbroken
 from lab.report.results_table import outcome_word

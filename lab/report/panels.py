@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lab.outcomes import Compared, Measured
 from lab.paired import speedup
-from lab.records import Compared, HotOp, Measured, Profiled
+from lab.records import HotOp, Profiled
 from lab.report import style
 from lab.report.axes import Row, legend_below, name_rows, ratio_axis, whisker
 from lab.report.numbers import bpb_text, confidence_text, counted, ms_text, percent_text, ratio_text

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lab.records import Compared, Interval, Measured
+from lab.outcomes import Compared, Interval, Measured
 
 TOLERANCE = 1e-6
 """Relative. The same formula on the same numbers differs by rounding only, about 1e-15."""

@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.records import (
-    Benched,
-    Broken,
-    Compared,
-    Failed,
-    Interval,
-    Measured,
-    Quarantined,
-    Tried,
-    Verified,
-)
+from lab.outcomes import Broken, Compared, Failed, Interval, Measured, Quarantined
+from lab.records import Benched, Tried, Verified
 from lab.report.story import Story
 
 COLUMNS = (

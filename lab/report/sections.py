@@ -10,14 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
-from lab.records import (
-    Compared,
-    HotOp,
-    Line,
-    Machine,
-    Profiled,
-    SetAside,
-)
+from lab.outcomes import Compared
+from lab.records import HotOp, Line, Machine, Profiled, SetAside
 from lab.report.markup import Markup, details, element, joined, table
 from lab.report.numbers import (
     counted,

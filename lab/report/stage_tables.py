@@ -9,20 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from lab.outcomes import Broken, CaseTiming, Failed, Measured, Pair, Quarantined, TensorCheck
 from lab.paired import speedup
-from lab.records import (
-    Benched,
-    Broken,
-    CaseTiming,
-    Failed,
-    Judged,
-    Measured,
-    Pair,
-    Quarantined,
-    TensorCheck,
-    Tried,
-    Verified,
-)
+from lab.records import Benched, Judged, Tried, Verified
 from lab.report.markup import Markup, details, element, joined, table
 from lab.report.numbers import (
     bpb_text,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
-from lab.records import Broken, Failed, Judged, Quarantined
+from lab.outcomes import Broken, Failed, Quarantined
+from lab.records import Judged
 from lab.report.story import Story
 
 _COMMAND = re.compile(

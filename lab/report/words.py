@@ -13,17 +13,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-from lab.records import (
-    Benched,
-    Broken,
-    Compared,
-    Failed,
-    Judged,
-    Line,
-    Measured,
-    Quarantined,
-    Verified,
-)
+from lab.outcomes import Broken, Compared, Failed, Measured, Quarantined
+from lab.records import Benched, Judged, Line, Verified
 from lab.report.numbers import bpb_text, counted, one_line, ratio_text
 from lab.report.steps import command, next_step
 from lab.report.story import Story, stories

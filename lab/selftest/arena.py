@@ -20,7 +20,7 @@ from kernels.spec import Case, TargetFolder, TrainingShape
 from lab.harness import BenchSettings, bench
 from lab.harness.judge import Fault, Patience, Session
 from lab.harness.verify import judge as judge_verify
-from lab.records import Failed, Measured, Passed, Quarantined
+from lab.outcomes import Failed, Measured, Passed, Quarantined
 
 if TYPE_CHECKING:
     from lab.harness.pace import Pace

@@ -14,8 +14,8 @@ from lab.harness.bench import CONTROL_MARGIN
 from lab.harness.handicaps import slowed_op
 from lab.harness.judge import Patience
 from lab.harness.pace import Pace
+from lab.outcomes import Measured, Quarantined
 from lab.progress import Progress
-from lab.records import Measured, Quarantined
 from lab.selftest.arena import Arena
 from lab.selftest.scorecard import Timed
 from lab.selftest.trials import NOISE

@@ -25,22 +25,9 @@ from lab.chain import Head
 from lab.context import Lab
 from lab.errors import CommandError, MachineError
 from lab.ledger import Ledger
+from lab.outcomes import Arm, CaseTiming, Compared, Interval, Measured, Pair, Passed, TensorCheck
 from lab.places import places
-from lab.records import (
-    Arm,
-    Benched,
-    Calibrated,
-    CaseTiming,
-    Compared,
-    Handicap,
-    Interval,
-    Measured,
-    Pair,
-    Passed,
-    TensorCheck,
-    Tried,
-    Verified,
-)
+from lab.records import Benched, Calibrated, Handicap, Tried, Verified
 from lab.selftest.corpus import Entry
 from lab.workspace import Workspace
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from lab.records import Interval
+from lab.outcomes import Interval
 from lab.selftest.corpus import HONEST
 from lab.selftest.trials import Trial
 

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from lab import ab
 from lab.arm import Settings, Task
+from lab.outcomes import Pair
 from lab.paired import speedup
 from lab.policy import Policy
-from lab.records import Pair
 from lab.selftest.corpus import Entry
 from trainer.files import CACHE_VARIABLE
 

@@ -17,7 +17,7 @@ from kernels.spec import discover
 from lab.errors import LabError
 from lab.harness.bench import CONTROL_MARGIN
 from lab.harness.judge import Patience
-from lab.records import Failed, Measured, Quarantined
+from lab.outcomes import Failed, Measured, Quarantined
 from lab.selftest.arena import Arena
 from lab.selftest.corpus import HONEST, Entry
 from lab.selftest.training import Course

@@ -14,7 +14,7 @@ import pytest
 from in_process import verify_in_process
 
 from kernels.spec import discover
-from lab.records import Failed
+from lab.outcomes import Failed
 from lab.selftest import corpus
 from lab.selftest.corpus import Entry
 from lab.selftest.trials import Trials, planted_secret

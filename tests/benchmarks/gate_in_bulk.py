@@ -26,8 +26,9 @@ from lab.evidence import Evidence
 from lab.gate import Policy, ab_settled, judge
 from lab.gate_ab import level, may_be_confirmed
 from lab.harness.bench import CONTROL_MARGIN, _outcome
+from lab.outcomes import CaseTiming, Pair
 from lab.records import Benched as BenchRecord
-from lab.records import CaseTiming, Pair, Tried
+from lab.records import Tried
 
 HOLDS, OPEN, CONTRADICTED = 1, 0, -1
 DECISIONS = {HOLDS: "promote", OPEN: "hold", CONTRADICTED: "reject"}

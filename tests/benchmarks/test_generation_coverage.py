@@ -24,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from lab import bench_intervals, stats  # noqa: E402
 from lab.harness.pace import Pace  # noqa: E402
-from lab.records import CaseTiming, Interval  # noqa: E402
+from lab.outcomes import CaseTiming, Interval  # noqa: E402
 
 OFFSETS = (0.0, 0.005, 0.01, 0.02)
 BLOCK_NOISES = (0.005, 0.01, 0.02)

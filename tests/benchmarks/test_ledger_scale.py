@@ -42,7 +42,8 @@ from lab.evidence import Evidence, collect, relevant  # noqa: E402
 from lab.ledger import Ledger  # noqa: E402
 from lab.ledger_index import Index  # noqa: E402
 from lab.ledger_keys import Wanted  # noqa: E402
-from lab.records import Failed, Judged, Passed, Reason, Verdict  # noqa: E402
+from lab.outcomes import Failed, Passed  # noqa: E402
+from lab.records import Judged, Reason, Verdict  # noqa: E402
 from lab.replay import replay  # noqa: E402
 
 TARGETS = ("rmsnorm", "rope_qk_norm", "relu_squared", "softcap_cross_entropy", "muon")

@@ -10,7 +10,7 @@ import pytest
 from in_process import verify_in_process
 
 from kernels.spec import discover
-from lab.records import Failed, Passed
+from lab.outcomes import Failed, Passed
 from lab.selftest import corpus
 from lab.selftest.arena import SHAPE
 from lab.selftest.corpus import Entry

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kernels.spec import Case, TargetFolder
-from lab.records import FailureReason
+from lab.outcomes import FailureReason
 from trainer.config import PRESETS, training_shape
 
 FIRST_FIVE = {

@@ -7,24 +7,18 @@ from typing import Any
 
 import msgspec
 
-from lab.records import (
+from lab.outcomes import (
     Arm,
-    Benched,
-    Calibrated,
     CaseTiming,
     Compared,
     Failed,
-    Handicap,
     Interval,
-    Machine,
     Measured,
-    Opened,
     Pair,
     Passed,
     TensorCheck,
-    Tried,
-    Verified,
 )
+from lab.records import Benched, Calibrated, Handicap, Machine, Opened, Tried, Verified
 
 CANDIDATE, INCUMBENT, HARNESS, TARGET = ("c" * 64, "1" * 64, "a" * 64, "7" * 64)
 MACHINE = Machine(hardware="CPU x2", system="Linux", python="3.12.0", frameworks={"torch": "2"})

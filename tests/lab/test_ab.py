@@ -18,7 +18,7 @@ import stand_in_trainer
 from lab import ab, arm, audit, inside, scoring
 from lab.errors import CommandError, MachineError
 from lab.evaluation import Found
-from lab.records import Broken, Compared
+from lab.outcomes import Broken, Compared
 from trainer.recording import Plan, Wanted
 
 

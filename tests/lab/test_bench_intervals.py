@@ -11,7 +11,7 @@ from made_records import timing
 from scipy import stats as reference
 
 from lab import bench_intervals, stats
-from lab.records import CaseTiming
+from lab.outcomes import CaseTiming
 
 
 def case(

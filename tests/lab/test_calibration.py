@@ -23,8 +23,9 @@ from lab.errors import CommandError
 from lab.evidence import Evidence
 from lab.gate import Policy
 from lab.harness import handicaps
+from lab.outcomes import Broken, Failed, Measured, Quarantined
 from lab.places import places
-from lab.records import Broken, Failed, Handicap, Measured, Quarantined
+from lab.records import Handicap
 from trainer.config import preset, training_shape
 from trainer.errors import DataError, TrainerError
 

@@ -7,7 +7,7 @@ from made_records import benched, steady, timing
 
 from lab.conditions import seen, summary
 from lab.describe import describe
-from lab.records import Quarantined, Telemetry
+from lab.outcomes import Quarantined, Telemetry
 
 
 def test_the_summary_names_what_disturbed_and_only_that() -> None:

@@ -31,7 +31,8 @@ from made_records import (
 
 from lab.evidence import Evidence, collect
 from lab.gate import RULES, Policy, ab_settled, judge
-from lab.records import Broken, Failed, Passed, Quarantined, Tried, Verdict
+from lab.outcomes import Broken, Failed, Passed, Quarantined
+from lab.records import Tried, Verdict
 
 replace = msgspec.structs.replace
 GOOD = (opened(), verified(), benched(), tried(), calibrated())

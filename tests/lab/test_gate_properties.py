@@ -33,7 +33,7 @@ from made_records import (
 
 from lab.evidence import Evidence, collect
 from lab.gate import RULES, Policy, judge
-from lab.records import Broken, Failed, Passed, Quarantined
+from lab.outcomes import Broken, Failed, Passed, Quarantined
 
 replace = msgspec.structs.replace
 GOOD = (calibrated(), opened(), verified(), benched(), tried())

@@ -18,7 +18,8 @@ from lab import ledger_file
 from lab.chain import GENESIS, Head
 from lab.errors import CommandError, MachineError
 from lab.ledger import Ledger, new_id
-from lab.records import Failed, Opened, Passed, Verified
+from lab.outcomes import Failed, Passed
+from lab.records import Opened, Verified
 
 
 def test_what_was_appended_is_read_back_in_order(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from made_records import (
 from lab.evidence import Evidence, collect
 from lab.gate import Policy, judge
 from lab.gate_ab import level, may_be_confirmed
-from lab.records import Broken, Quarantined, Tried, Verdict
+from lab.outcomes import Broken, Quarantined
+from lab.records import Tried, Verdict
 
 replace = msgspec.structs.replace
 OTHERS: tuple[dict[str, Any], ...] = (

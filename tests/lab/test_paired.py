@@ -10,9 +10,9 @@ from made_records import pair, pairs
 from msgspec.structs import replace
 
 from lab.gate_ab import of_step_time
+from lab.outcomes import Pair
 from lab.paired import log_speedups, speedup, speedup_interval, whole_log_speedups
 from lab.policy import Policy
-from lab.records import Pair
 from lab.stats import ratio_interval
 
 

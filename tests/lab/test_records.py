@@ -8,20 +8,8 @@ import msgspec
 import pytest
 from made_records import ABOUT, INCUMBENT, MACHINE, benched, calibrated, opened, tried, verified
 
-from lab.records import (
-    Broken,
-    Demoted,
-    Failed,
-    HotOp,
-    Judged,
-    Line,
-    Profiled,
-    Promoted,
-    Quarantined,
-    Reason,
-    SetAside,
-    Verdict,
-)
+from lab.outcomes import Broken, Failed, Quarantined
+from lab.records import Demoted, HotOp, Judged, Line, Profiled, Promoted, Reason, SetAside, Verdict
 
 HOT = HotOp(
     op="rmsnorm",

@@ -24,19 +24,10 @@ from lab.errors import CandidateError, CommandError
 from lab.harness import harness_sha256
 from lab.machine import fingerprint
 from lab.next_step import advance, next_step
+from lab.outcomes import Broken, Compared, Failed, Measured, Pair, Passed, Quarantined
 from lab.places import places
 from lab.promote import demote, promote
-from lab.records import (
-    Broken,
-    Compared,
-    Failed,
-    Judged,
-    Measured,
-    Pair,
-    Passed,
-    Quarantined,
-    Tried,
-)
+from lab.records import Judged, Tried
 from lab.workspace import Workspace
 from trainer.hardware import hardware_key
 from trainer.ops import resolve

@@ -8,7 +8,7 @@ Notes: F6
 
 import msgspec
 
-from lab.records import Failed
+from lab.outcomes import Failed
 from lab.selftest.scene import Scene
 
 

@@ -15,7 +15,7 @@ from in_process import verify_in_process
 from kernels.spec import TargetFolder
 from lab.harness.running import Limits
 from lab.harness.sandbox import Sandboxed, launch
-from lab.records import Failed, Passed
+from lab.outcomes import Failed, Passed
 
 TARGET = '''
 """Root-mean-square normalisation, small."""

@@ -22,7 +22,7 @@ from lab.harness.shapes import SLOT_BYTES
 from lab.harness.timing import CaseTimes
 from lab.harness.verify import judge
 from lab.harness.worker import Refusal, Worker
-from lab.records import Failed, Measured, Passed, Quarantined
+from lab.outcomes import Failed, Measured, Passed, Quarantined
 
 
 class InProcess(Session):

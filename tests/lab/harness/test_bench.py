@@ -21,7 +21,7 @@ from lab.harness import BenchSettings, bench, clocks, forms, inputs, timing
 from lab.harness.clocks import Block, trouble
 from lab.harness.inputs import Layout
 from lab.harness.pace import Pace
-from lab.records import CaseTiming, Failed, Interval, Measured, Quarantined, Telemetry
+from lab.outcomes import CaseTiming, Failed, Interval, Measured, Quarantined, Telemetry
 
 Outcome = Measured | Quarantined | Failed
 QUICK = Pace(block_ms=1.0, most_slots=4, rounds=6, least_rounds=6, generations=2)

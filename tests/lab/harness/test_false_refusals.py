@@ -15,7 +15,7 @@ from in_process import verify_in_process
 
 from kernels.spec import TargetFolder, discover
 from lab.harness.shapes import hidden_cases
-from lab.records import Passed
+from lab.outcomes import Passed
 
 RUNS = int(os.environ.get("KERNEL_LAB_HONEST_RUNS", "2"))
 HONEST = [

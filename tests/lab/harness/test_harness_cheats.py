@@ -9,7 +9,7 @@ import pytest
 from in_process import verify_in_process
 
 from kernels.spec import TargetFolder, discover
-from lab.records import Failed
+from lab.outcomes import Failed
 
 TARGETS = discover()
 CHEATS = [(folder, path) for folder in TARGETS.values() for path in folder.cheats]

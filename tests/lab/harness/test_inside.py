@@ -14,7 +14,7 @@ from kernels.spec import discover, load_module
 from lab import inside
 from lab.arm import Settings, Task
 from lab.harness.verify import VerifySettings, verify
-from lab.records import Passed
+from lab.outcomes import Passed
 from prepare import prepare
 from trainer.config import PRESETS, TrainConfig
 from trainer.recording import Plan

@@ -8,7 +8,7 @@ import pytest
 
 from kernels.spec import discover
 from lab.harness import verify
-from lab.records import Failed, Passed
+from lab.outcomes import Failed, Passed
 from trainer.config import preset, training_shape
 
 FOLDER = discover()["rmsnorm"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.gate import Policy
 from lab.harness.pace import ARMS, Pace, orders
-from lab.records import CaseTiming, Interval
+from lab.outcomes import CaseTiming, Interval
 
 PACE = Pace()
 SHAPE = (1.0, 1.01, 0.99, 1.02, 0.98, 1.005, 0.995, 1.0)

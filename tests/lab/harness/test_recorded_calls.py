@@ -22,7 +22,7 @@ from lab.harness import inputs
 from lab.harness.checking import CaseChecks
 from lab.harness.recording import NotARecording, Recording, load, parse
 from lab.harness.verify import VerifySettings, judge, verify
-from lab.records import Failed, Passed
+from lab.outcomes import Failed, Passed
 
 FOLDERS = discover()
 HONEST = "def toynorm(x, eps):\n    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt()\n"

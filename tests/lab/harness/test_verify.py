@@ -18,7 +18,7 @@ from kernels.spec import Case, TargetFolder
 from lab.errors import MachineError
 from lab.harness import checking
 from lab.harness.families import Family
-from lab.records import Failed, Passed
+from lab.outcomes import Failed, Passed
 
 Judged = Callable[..., Passed | Failed]
 

@@ -19,8 +19,8 @@ from lab.harness import VerifySettings, forms, inputs, sandbox, verify
 from lab.harness.inputs import Layout
 from lab.harness.judge import CPU_ENVIRONMENT, Fault, Patience, Session
 from lab.harness.shapes import HIDDEN
+from lab.outcomes import Failed, Passed
 from lab.places import default_results
-from lab.records import Failed, Passed
 
 PATIENCE = Patience(call_s=30.0, memory_bytes=2**30)
 Submit = Callable[..., None]

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Sequence
 
+from lab import outcomes as o
 from lab import records as r
 from lab.stats import difference_interval, geomean_interval, ratio_interval
 
@@ -50,13 +51,13 @@ def hot_op(row: tuple[str, bool, float, float], step_ms: float) -> r.HotOp:
     )
 
 
-def passed(cases: Iterable[str] = CASES) -> r.Passed:
+def passed(cases: Iterable[str] = CASES) -> o.Passed:
     checks = []
     for case in cases:
         for dtype, unit in (("float32", 1e-6), ("bfloat16", 8e-3)):
             for tensor, part in (("loss", 0.31), ("dlogits", 0.64)):
                 checks.append(
-                    r.TensorCheck(
+                    o.TensorCheck(
                         case=case,
                         dtype=dtype,
                         tensor=tensor,
@@ -68,11 +69,11 @@ def passed(cases: Iterable[str] = CASES) -> r.Passed:
                         incumbent_rms=unit * 0.5,
                     )
                 )
-    return r.Passed(checks=tuple(checks), recording="4" * 64)
+    return o.Passed(checks=tuple(checks), recording="4" * 64)
 
 
-def failed(detail: str = "dlogits: 3 of 1024 rows differ", reason: str = "gradient") -> r.Failed:
-    return r.Failed(
+def failed(detail: str = "dlogits: 3 of 1024 rows differ", reason: str = "gradient") -> o.Failed:
+    return o.Failed(
         reason=reason,
         detail=detail,
         case=CASES[1],
@@ -81,12 +82,12 @@ def failed(detail: str = "dlogits: 3 of 1024 rows differ", reason: str = "gradie
     )
 
 
-def case_timing(case: str, speedup: float, noise: float = 0.02, blocks: int = 20) -> r.CaseTiming:
+def case_timing(case: str, speedup: float, noise: float = 0.02, blocks: int = 20) -> o.CaseTiming:
     draw = random.Random(f"{case} {speedup}")
     incumbent = [12.0 * draw.lognormvariate(0, noise) for _ in range(blocks)]
     candidate = [t / speedup * draw.lognormvariate(0, noise) for t in incumbent]
     control = [t * draw.lognormvariate(0, noise) for t in incumbent]
-    return r.CaseTiming(
+    return o.CaseTiming(
         case=case,
         dtype="float32",
         calls_per_block=4,
@@ -98,21 +99,21 @@ def case_timing(case: str, speedup: float, noise: float = 0.02, blocks: int = 20
     )
 
 
-def measured(speedup: float, cases: Sequence[str] = CASES, noise: float = 0.02) -> r.Measured:
+def measured(speedup: float, cases: Sequence[str] = CASES, noise: float = 0.02) -> o.Measured:
     timings = [
         case_timing(case, speedup * (0.93 + 0.07 * index), noise)
         for index, case in enumerate(cases)
     ]
-    return r.Measured(
+    return o.Measured(
         cases=tuple(timings),
         speedup=geomean_interval([(c.incumbent_ms, c.candidate_ms) for c in timings]),
         control=geomean_interval([(c.incumbent_ms, c.control_ms) for c in timings]),
     )
 
 
-def quarantined(detail: str = "0.02 ms per call is below the floor of 1.9 ms") -> r.Quarantined:
+def quarantined(detail: str = "0.02 ms per call is below the floor of 1.9 ms") -> o.Quarantined:
     timings = (case_timing(CASES[0], 600.0),)
-    return r.Quarantined(reason="faster_than_light", detail=detail, cases=timings)
+    return o.Quarantined(reason="faster_than_light", detail=detail, cases=timings)
 
 
 def compared(
@@ -123,14 +124,14 @@ def compared(
     noise: float = 0.02,
     op: str = "softcap_cross_entropy",
     candidate: str = "candidate one",
-) -> r.Compared:
+) -> o.Compared:
     draw = random.Random(f"{speedup} {difference}")
     made = []
     for index in range(pairs):
         step_ms, bpb = 812.0 * draw.lognormvariate(0, noise), 2.31 + draw.gauss(0, 0.02)
         faster_ms = step_ms / speedup * draw.lognormvariate(0, noise / 2)
         made.append(
-            r.Pair(
+            o.Pair(
                 seed=1_284_771_902 + index,
                 order="AB" if index % 2 == 0 else "BA",
                 incumbent=arm(step_ms, bpb, {op: sha("incumbent")}),
@@ -139,7 +140,7 @@ def compared(
                 ),
             )
         )
-    return r.Compared(
+    return o.Compared(
         preset="tour",
         data="stdlib",
         eval_tokens="16384",
@@ -152,6 +153,6 @@ def compared(
     )
 
 
-def arm(step_ms: float, val_bpb: float, ops: dict[str, str]) -> r.Arm:
+def arm(step_ms: float, val_bpb: float, ops: dict[str, str]) -> o.Arm:
     wall_s = step_ms * 0.06 + 4.1
-    return r.Arm(step_ms=step_ms, wall_s=wall_s, steps=60, val_bpb=val_bpb, ops=ops)
+    return o.Arm(step_ms=step_ms, wall_s=wall_s, steps=60, val_bpb=val_bpb, ops=ops)

@@ -20,6 +20,7 @@ from report_outcomes import (
 )
 
 from lab import gate
+from lab import outcomes as o
 from lab import records as r
 from lab.policy import Policy
 
@@ -107,7 +108,7 @@ class Ledger:
     def opened(self) -> r.Opened:
         return self.add(r.Opened, seal_sha256=sha("seal"))
 
-    def verified(self, outcome: r.Passed | r.Failed | None = None, **fields: Any) -> r.Verified:
+    def verified(self, outcome: o.Passed | o.Failed | None = None, **fields: Any) -> r.Verified:
         about = {"tier": "device", "isolation": "namespaces", **fields}
         return self.add(r.Verified, outcome=outcome or passed(), **about)
 
@@ -120,7 +121,7 @@ class Ledger:
         }
         return self.add(r.Benched, outcome=outcome or measured(1.84), **about)
 
-    def tried(self, outcome: r.Compared | r.Broken | None = None, **fields: Any) -> r.Tried:
+    def tried(self, outcome: o.Compared | o.Broken | None = None, **fields: Any) -> r.Tried:
         about = {"incumbent_sha256": sha("incumbent"), "isolation": "namespaces", **fields}
         return self.add(r.Tried, outcome=outcome or compared(1.03), **about)
 
@@ -179,7 +180,7 @@ def scenarios() -> dict[str, list[Any]]:
     quarantined_one.benched(quarantined())
     benched.benched(measured(9.0))
     broken.benched()
-    broken.tried(r.Broken(reason="arm_failed", detail=HOSTILE, pairs=compared(1.0).pairs[:1]))
+    broken.tried(o.Broken(reason="arm_failed", detail=HOSTILE, pairs=compared(1.0).pairs[:1]))
     many.profiled(
         [
             (f"a_{'rather_' * (n % 4)}long_name_{n}", n % 3 == 0, 0.2 / (n + 1), 0.5)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import report_samples as samples
 
+from lab import outcomes as o
 from lab import records as r
 from lab.report.numbers import bpb_text, ratio_text
 from lab.report.page import SECTIONS, page
@@ -155,7 +156,7 @@ def test_verify_shows_the_case_nearest_to_its_bound() -> None:
     check = samples.passed().checks[0]
     near = msgspec.structs.replace(check, case="nearly", max_error=check.allowed_max * 0.97)
     ledger = samples.Ledger()
-    ledger.verified(r.Passed(checks=(*samples.passed().checks, near)))
+    ledger.verified(o.Passed(checks=(*samples.passed().checks, near)))
     rows = [row for row in Page(page(ledger.lines)).rows if row[:2] == ["loss", "float32"]]
     assert rows[0][2] == "nearly"
     assert rows[0][7] == "97.0%"

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import report_samples as samples
 
+from lab import outcomes as o
 from lab import records as r
 from lab.report import verdict_sentence
 from lab.report.numbers import bpb_text, minute, ms_text, ratio_text, unbroken
@@ -15,8 +16,8 @@ from lab.report.story import stories
 from lab.report.words import REASONS, failure_detail, finding_text, story_sentence
 
 
-def interval(point: float, low: float, high: float) -> r.Interval:
-    return r.Interval(point=point, low=low, high=high, samples=20)
+def interval(point: float, low: float, high: float) -> o.Interval:
+    return o.Interval(point=point, low=low, high=high, samples=20)
 
 
 def told(ledger: samples.Ledger) -> str:
@@ -154,8 +155,8 @@ def test_what_a_failed_candidate_printed_is_not_in_the_sentence() -> None:
 
 def test_every_reason_has_words() -> None:
     """A new failure reason without words would crash the report of exactly that failure."""
-    reasons = set(get_args(r.FailureReason))
-    for outcome in (r.Quarantined, r.Broken):
+    reasons = set(get_args(o.FailureReason))
+    for outcome in (o.Quarantined, o.Broken):
         field = next(f for f in msgspec.structs.fields(outcome) if f.name == "reason")
         reasons |= set(get_args(field.type))
     assert reasons == set(REASONS)

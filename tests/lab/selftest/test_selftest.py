@@ -10,7 +10,7 @@ import torch
 
 from lab.errors import CommandError
 from lab.harness.handicaps import slowed_op
-from lab.records import Interval
+from lab.outcomes import Interval
 from lab.selftest import corpus, trials
 from lab.selftest.clocks import TARGET
 from lab.selftest.corpus import HONEST, Entry

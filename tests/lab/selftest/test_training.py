@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.records import Arm, Pair
+from lab.outcomes import Arm, Pair
 from lab.scoring import Stopped
 from lab.selftest import training
 from lab.selftest.corpus import Entry
