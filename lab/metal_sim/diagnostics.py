@@ -1,0 +1,81 @@
+"""What clang says about a kernel, in Metal's terms and with the user's own lines.
+
+    diagnostics = from_compiler(stderr)
+
+Complaints inside of a library header are moved to the user's line that led there. Wording that
+betrays the stand-ins (attribute numbers, the C++ spelling of an address space) is put into words of
+the language. Nothing is dropped but repetitions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lab.metal_sim.errors import Diagnostic
+
+PARTS = ("body", "header", "signature")
+_LINE = re.compile(
+    r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?P<column>\d+): (?P<kind>[a-z ]+): (?P<said>.*)"
+)
+SPACES = {"1": "device", "2": "constant", "3": "threadgroup"}
+_WORDS = (
+    (re.compile(r"__attribute__\(\(address_space\((\d)\)\)\)\s*"), lambda m: f"{SPACES[m[1]]} "),
+    (re.compile(r"_Float16"), lambda _: "half"),
+    (re.compile(r"__bf16"), lambda _: "bfloat"),
+    (re.compile(r"METAL_SIM_GROUP_VARIABLE"), lambda _: "threadgroup"),
+    (re.compile(r" \[-W[^\]]*\]"), lambda _: ""),
+)
+MOST = 20
+"""Of one kernel's errors that are shown; the first is what counts."""
+
+
+def from_compiler(stderr: str) -> tuple[Diagnostic, ...]:
+    """The errors in the order they were found."""
+    found: list[Diagnostic] = []
+    waiting: str | None = None
+    for match in _LINE.finditer(stderr):
+        part, said = match["file"], in_metal_words(match["said"])
+        mine = part in PARTS
+        place = (part, int(match["line"]), int(match["column"])) if mine else None
+        if "error" in match["kind"]:
+            found += _without_place(waiting)
+            waiting = said if place is None else None
+            found += [Diagnostic(*place, said)] if place else []
+        elif waiting is not None and place is not None:
+            found.append(Diagnostic(*place, waiting))
+            waiting = None
+    found += _without_place(waiting)
+    if not found:
+        last = stderr.strip().splitlines()[-1:] or ["the compiler gave no reason"]
+        found = [Diagnostic("kernel", 0, 0, last[0])]
+    return tuple(dict.fromkeys(found))[:MOST]
+
+
+def with_notes(stderr: str) -> Iterator[tuple[Diagnostic, str]]:
+    """Each error in the user's parts, and the notes that follow it."""
+    current: Diagnostic | None = None
+    notes: list[str] = []
+    for match in _LINE.finditer(stderr):
+        if "error" not in match["kind"]:
+            notes.append(match["said"])
+            continue
+        if current is not None:
+            yield current, "\n".join(notes)
+        place = match["file"], int(match["line"]), int(match["column"])
+        current, notes = Diagnostic(*place, in_metal_words(match["said"])), []
+        if place[0] not in PARTS:
+            current = None
+    if current is not None:
+        yield current, "\n".join(notes)
+
+
+def _without_place(message: str | None) -> list[Diagnostic]:
+    return [] if message is None else [Diagnostic("kernel", 0, 0, message)]
+
+
+def in_metal_words(said: str) -> str:
+    """clang's sentence with the names a Metal author knows."""
+    for pattern, word in _WORDS:
+        said = pattern.sub(word, said)
+    return said.strip()

@@ -1,0 +1,319 @@
+// Bounds, races and reads of memory that nobody wrote.
+//
+// Each `grain` bytes of an output and each byte of threadgroup memory has an entry: who last wrote
+// and who last read it, and when. Time moves at synchronisations. Two accesses of different threads
+// are in order if a barrier whose flags name the memory lies between them, within one threadgroup
+// (threadgroup_barrier) or one simdgroup (simdgroup_barrier). Nothing orders different threadgroups.
+// One reader and one writer an entry: some races are seen in another schedule only.
+#include "checks.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+namespace metal_sim {
+
+constexpr uint32_t ATOMIC = 0x80000000u, ID = 0x7fffffffu, SEVERAL = 0x7fffffffu;
+constexpr int32_t GROUP_REGION = -2;
+constexpr uint64_t NEAR = 65536;  // as far as the poison around a buffer reaches (memory.py)
+
+struct Entry {
+  uint32_t writer, write_time, reader, read_time;
+};
+
+struct Target {  // what one access touches
+  unsigned char* address;
+  uint32_t bytes;
+  int32_t region;
+  int64_t offset;
+  uint64_t place;
+  Entry* entries;
+  uint32_t count;
+  bool group_memory, atomic, check_written;
+};
+
+static Entry* group_entries;
+static Entry** region_entries;
+
+// A plain write over another thread's: right after it the old and new bytes tell if it matters.
+static struct {
+  bool open;
+  Target target;
+  uint32_t other;
+  unsigned char before[16];
+} overwrite;
+
+void prepare_checks() {
+  if (!state.job->checking) return;
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, both = PROT_READ | PROT_WRITE;
+  group_entries = (Entry*)mmap(nullptr, (state.job->group_bytes + 1) * sizeof(Entry), both, flags,
+                               -1, 0);
+  region_entries = (Entry**)mmap(nullptr, (state.job->regions + 1) * sizeof(void*), both, flags, -1,
+                                 0);
+  for (uint32_t i = 0; i < state.job->regions; i++) {
+    const Region& region = state.regions[i];
+    if (!region.output) continue;
+    uint64_t entries = region.bytes / region.grain + 1;
+    region_entries[i] = (Entry*)mmap(nullptr, entries * sizeof(Entry), both, flags, -1, 0);
+  }
+}
+
+void forget_group_memory() {
+  memset(state.group_low, state.job->poison, state.group_high - state.group_low);
+}
+
+static uint32_t own_id() {
+  return (uint32_t)(state.group_first_id + state.current->at.thread_index);
+}
+static bool same_group(uint32_t id) {
+  return id >= state.group_first_id && id < state.group_first_id + state.thread_count;
+}
+static bool same_simdgroup(uint32_t id) {
+  uint64_t first = state.group_first_id + state.current->at.simdgroup * LANES;
+  return id >= first && id < first + LANES;
+}
+
+static bool ordered(const Target& target, uint32_t id, uint32_t time) {
+  const int memory = target.group_memory ? 0 : 1;
+  if (id == SEVERAL) return time >= state.group_start && time < state.fence[memory];
+  if (!same_group(id)) return false;
+  if (time < state.fence[memory]) return true;
+  return same_simdgroup(id) &&
+         time < state.simdgroups[state.current->at.simdgroup].fence[memory];
+}
+
+static Finding* found_at(Kind kind, const Target& target, uint32_t other) {
+  Finding* finding = found(kind, target.place);
+  if (!finding) return nullptr;
+  finding->region = target.region;
+  finding->offset = target.offset;
+  finding->bytes = target.bytes;
+  if (other && other != SEVERAL) {
+    finding->other_known = 1;
+    finding->same_group = same_group(other);
+    position_of_id(other, finding->other_thread);
+  }
+  return finding;
+}
+
+void finish_write() {
+  if (!overwrite.open) return;
+  overwrite.open = false;
+  const Target& target = overwrite.target;
+  uint32_t compared = target.bytes < 16 ? target.bytes : 16;
+  bool same = memcmp(target.address, overwrite.before, compared) == 0;
+  found_at(same ? race_same_value : race_write, target, overwrite.other);
+}
+
+static void begin_overwrite(const Target& target, uint32_t other) {
+  if (overwrite.open) return;
+  overwrite.open = true;
+  overwrite.target = target;
+  overwrite.other = other;
+  memcpy(overwrite.before, target.address, target.bytes < 16 ? target.bytes : 16);
+}
+
+static bool current_entry(const Target& target, uint32_t time) {
+  return !target.group_memory || time >= state.group_start;
+}
+
+static bool read_unwritten(const Target& target, Entry& entry) {
+  if (!target.check_written) return false;
+  if (entry.writer && current_entry(target, entry.write_time)) return false;
+  found_at(target.group_memory ? uninitialised_threadgroup : uninitialised_output, target, 0);
+  entry.writer = own_id();  // reported once
+  entry.write_time = state.now;
+  return true;
+}
+
+static void check_against_writer(const Target& target, const Entry& entry, Access access) {
+  uint32_t writer = entry.writer & ID;
+  if (!writer || writer == own_id() || !current_entry(target, entry.write_time)) return;
+  if ((entry.writer & ATOMIC) && target.atomic) return;
+  if (ordered(target, writer, entry.write_time)) return;
+  if (target.atomic || (entry.writer & ATOMIC)) {
+    found_at(race_atomic, target, writer);
+  } else if (access == writing) {
+    begin_overwrite(target, writer);
+  } else {
+    found_at(race_read, target, writer);
+  }
+}
+
+static void check_against_reader(const Target& target, const Entry& entry) {
+  uint32_t reader = entry.reader & ID;
+  if (!reader || reader == own_id() || !current_entry(target, entry.read_time)) return;
+  if ((entry.reader & ATOMIC) && target.atomic) return;
+  if (!ordered(target, reader, entry.read_time)) found_at(race_read, target, reader);
+}
+
+static void note_read(const Target& target, Entry& entry) {
+  const int memory = target.group_memory ? 0 : 1;
+  uint32_t reader = entry.reader & ID, atomic = target.atomic ? ATOMIC : 0;
+  bool recent = entry.read_time >= state.fence[memory] && entry.read_time >= state.group_start;
+  bool another = reader && reader != own_id() && recent;
+  entry.reader = another ? SEVERAL | (entry.reader & atomic) : own_id() | atomic;
+  entry.read_time = state.now;
+}
+
+static void touch(const Target& target, Access access) {
+  for (uint32_t i = 0; i < target.count; i++) {
+    Entry& entry = target.entries[i];
+    if (access != writing && read_unwritten(target, entry)) break;
+    check_against_writer(target, entry, access);
+    if (access != reading) {
+      check_against_reader(target, entry);
+      entry.writer = own_id() | (target.atomic ? ATOMIC : 0);
+      entry.write_time = state.now;
+    }
+    if (access != writing) note_read(target, entry);
+  }
+}
+
+static void outside(Kind kind, const Target& target, uint64_t size) {
+  if (Finding* finding = found_at(kind, target, 0)) finding->value = (int64_t)size;
+}
+
+static void check_group_memory(Target target, Access access) {
+  target.region = GROUP_REGION;
+  target.group_memory = target.check_written = true;
+  target.offset = target.address - state.group_low;
+  target.entries = group_entries + target.offset;
+  target.count = target.bytes;
+  for (uint32_t i = 0; i < state.job->group_variables; i++) {
+    const GroupVariable& variable = state.group_variables[i];
+    int64_t within = target.offset - (int64_t)variable.start;
+    if (within >= 0 && within + target.bytes <= variable.bytes) return touch(target, access);
+  }
+  outside(access == reading ? out_of_bounds_read : out_of_bounds_write, target, 0);
+}
+
+static void check_region(Target target, Access access, uint32_t index) {
+  Region& region = state.regions[index];
+  target.region = (int32_t)index;
+  target.offset = target.address - (state.mapping + region.start);
+  if (access != writing) region.bytes_read += target.bytes;
+  if (access != reading) region.bytes_written += target.bytes;
+  if (!region.output) {
+    if (access != reading) found_at(write_to_input, target, 0);
+    return;
+  }
+  uint64_t first = target.offset / region.grain;
+  target.entries = region_entries[index] + first;
+  target.count = (target.offset + target.bytes - 1) / region.grain - first + 1;
+  target.check_written = !region.initialised;
+  touch(target, access);
+}
+
+static void check_elsewhere(Target target, Access access) {
+  unsigned char* address = target.address;
+  for (uint32_t i = 0; i < state.job->regions; i++) {
+    unsigned char* start = state.mapping + state.regions[i].start;
+    if (address + target.bytes <= start - NEAR || address >= start + state.regions[i].bytes + NEAR)
+      continue;
+    target.region = (int32_t)i;
+    target.offset = address - start;
+    return outside(access == reading ? out_of_bounds_read : out_of_bounds_write, target,
+                   state.regions[i].bytes);
+  }
+  found_at(wild_access, target, 0);
+  leave(stopped);
+}
+
+void check(unsigned char* address, uint32_t bytes, Access access, bool atomic, uint64_t place) {
+  Thread* thread = state.current;
+  if (!thread) return;
+  state.job->accesses++;
+  finish_write();
+  if (address >= thread->stack && address < thread->stack + state.job->stack_bytes) return;
+  if (state.job->preempt_every && random_below(state.job->preempt_every) == 0) yield_thread();
+  Target target = {};
+  target.address = address;
+  target.bytes = bytes;
+  target.region = -1;
+  target.place = place;
+  target.atomic = atomic;
+  if (address >= state.group_low && address + bytes <= state.group_high)
+    return check_group_memory(target, access);
+  for (uint32_t i = 0; i < state.job->regions; i++) {
+    unsigned char* start = state.mapping + state.regions[i].start;
+    if (address >= start && address + bytes <= start + state.regions[i].bytes)
+      return check_region(target, access, i);
+  }
+  if (access == reading && address >= state.image_low && address < state.image_high) return;
+  check_elsewhere(target, access);
+}
+
+void count_unwritten() {
+  if (!state.job->checking) return;
+  for (uint32_t i = 0; i < state.job->regions; i++) {
+    Region& region = state.regions[i];
+    if (!region.output || region.initialised) continue;
+    for (uint64_t at = 0; at < region.bytes; at += region.grain)
+      if (!region_entries[i][at / region.grain].writer) region.never_written += region.grain;
+  }
+}
+
+}  // namespace metal_sim
+
+using namespace metal_sim;
+
+// The compiler's own checks call these: thread sanitizer's before each access, undefined
+// behaviour's where a check failed. The kernel is compiled for both; their runtimes are not used.
+#define PLACE ((uint64_t)__builtin_return_address(0))
+#define HOOK(NAME, BYTES, ACCESS)                                                                  \
+  void NAME(void* address) { check((unsigned char*)address, BYTES, ACCESS, false, PLACE); }
+#define HOOKS(BYTES)                                                                               \
+  HOOK(__tsan_read##BYTES, BYTES, reading)                                                         \
+  HOOK(__tsan_write##BYTES, BYTES, writing)                                                        \
+  HOOK(__tsan_read_write##BYTES, BYTES, updating)                                                  \
+  HOOK(__tsan_unaligned_read##BYTES, BYTES, reading)                                               \
+  HOOK(__tsan_unaligned_write##BYTES, BYTES, writing)                                              \
+  HOOK(__tsan_unaligned_read_write##BYTES, BYTES, updating)
+
+struct Said {  // what each check of undefined behaviour is handed first
+  const char* file;
+  uint32_t line, column;
+};
+
+static void found_in_source(Kind kind, uint64_t place, const Said* said, uint64_t value) {
+  Finding* finding = found(kind, place);
+  if (!finding) return;
+  finding->value = (int64_t)value;
+  finding->line = said->line;
+  finding->part = (uint32_t)said->file[0];
+}
+
+extern "C" {
+HOOKS(1)
+HOOKS(2)
+HOOKS(4)
+HOOKS(8)
+HOOKS(16)
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void* __tsan_memcpy(void* to, const void* from, unsigned long bytes) {
+  if (bytes) check((unsigned char*)from, bytes, reading, false, PLACE);
+  if (bytes) check((unsigned char*)to, bytes, writing, false, PLACE);
+  return memcpy(to, from, bytes);
+}
+void* __tsan_memmove(void* to, const void* from, unsigned long bytes) {
+  if (bytes) check((unsigned char*)from, bytes, reading, false, PLACE);
+  if (bytes) check((unsigned char*)to, bytes, writing, false, PLACE);
+  return memmove(to, from, bytes);
+}
+void* __tsan_memset(void* to, int value, unsigned long bytes) {
+  if (bytes) check((unsigned char*)to, bytes, writing, false, PLACE);
+  return memset(to, value, bytes);
+}
+void __ubsan_handle_out_of_bounds(Said* said, uint64_t index) {
+  found_in_source(array_index, PLACE, said, index);
+}
+void __ubsan_handle_shift_out_of_bounds(Said* said, uint64_t, uint64_t by) {
+  found_in_source(wild_shift, PLACE, said, by);
+}
+void __ubsan_handle_divrem_overflow(Said* said, uint64_t, uint64_t by) {
+  found_in_source(division_by_zero, PLACE, said, by);
+  leave(stopped);  // the CPU would fault on the division itself
+}
+}

@@ -1,0 +1,173 @@
+"""The simulator's front door: a kernel and a call in, outputs and findings out.
+
+    kernel = MetalKernel("exp", ("inp",), ("out",), SOURCE)
+    report = simulate(kernel, checked_call(kernel, inputs=[array], ...))
+    report.passed, report.outputs, report.findings
+
+In "check" mode every memory access is looked at and the kernel runs under several schedules. In
+"fast" mode it runs once, and only writes beside a buffer, faults and time-outs are seen. Numbers
+are a CPU's: what passes has been checked on a CPU and has not run on Metal. Nothing here times a
+kernel, and a report holds no speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from lab.metal_sim import compare
+from lab.metal_sim.builds import Build, Builds
+from lab.metal_sim.dtypes import Array, as_output
+from lab.metal_sim.errors import Diagnostic, KernelError
+from lab.metal_sim.findings import KINDS, Finding, told
+from lab.metal_sim.kernel import Call, MetalKernel
+from lab.metal_sim.launch import Counts, Run, Schedule, Traffic, launch
+from lab.metal_sim.memory import Buffer, buffers
+from lab.metal_sim.source import generate
+from lab.metal_sim.translate import executable, refused_words, space_diagnostics
+
+Mode: TypeAlias = Literal["check", "fast"]
+SCHEDULES = (
+    Schedule("in_order"),
+    Schedule("reverse"),
+    Schedule("random"),
+    Schedule("preempting"),
+)
+POISON, OTHER_POISON = 0xFF, 0x3B
+"""As a float: NaN, and 0.0029. Both runs read the one or the other where nothing was written."""
+TIME_LIMIT_S = 20.0
+"""CPU time of one run; the largest kernels of this repository take 2 s."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What came out. `outputs` is None where the first run did not come to its end."""
+
+    outputs: tuple[Array, ...] | None
+    findings: tuple[Finding, ...]
+    mode: Mode
+    schedules: tuple[str, ...]
+    traffic: tuple[Traffic, ...]
+    counts: Counts
+    threadgroup_bytes: int
+    cached: bool
+
+    @property
+    def passed(self) -> bool:
+        """It ran to its end and no finding is an error."""
+        return self.outputs is not None and not self.of("error")
+
+    def of(self, severity: str) -> tuple[Finding, ...]:
+        """The findings of one severity."""
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
+
+@dataclass(frozen=True, eq=False)
+class _Launcher:
+    """One compiled kernel with its buffers, to be run several times."""
+
+    build: Build
+    builds: Builds
+    call: Call
+    given: tuple[Buffer, ...]
+    checked: bool
+    time_limit_s: float
+
+    def run(self, schedule: Schedule, poison: int = POISON) -> Run:
+        return launch(
+            self.build,
+            self.builds.runtime,
+            self.call,
+            self.given,
+            schedule,
+            checked=self.checked,
+            poison=poison,
+            time_limit_s=self.time_limit_s,
+        )
+
+
+def simulate(
+    kernel: MetalKernel,
+    call: Call,
+    *,
+    mode: Mode = "check",
+    schedules: Sequence[Schedule] = SCHEDULES,
+    time_limit_s: float = TIME_LIMIT_S,
+    builds: Builds | None = None,
+) -> Report:
+    """Compiles and runs a kernel. `KernelError` where it does not compile, `Unavailable` where this
+    machine can do neither."""
+    builds = builds or Builds()
+    checked = mode == "check"
+    build = compiled(kernel, call, builds, checked=checked)
+    given = buffers(kernel, call, generate(kernel, call))
+    launcher = _Launcher(build, builds, call, given, checked, time_limit_s)
+    runs: list[Run] = []
+    for schedule in schedules if checked else schedules[:1]:
+        runs.append(launcher.run(schedule))
+        if not runs[-1].ended:
+            break
+    findings = [*compare.limits_broken(build.image), *_findings(launcher, runs)]
+    if all(run.ended for run in runs):
+        findings += compare.schedule_faults(kernel, call, runs)
+    names = zip(call.output_dtypes, runs[0].outputs, strict=True)
+    return Report(
+        outputs=tuple(as_output(*pair) for pair in names) if runs[0].ended else None,
+        findings=_ordered(findings),
+        mode=mode,
+        schedules=tuple(run.schedule.order for run in runs),
+        traffic=runs[0].traffic if checked else (),
+        counts=runs[0].counts,
+        threadgroup_bytes=build.image.threadgroup_bytes,
+        cached=build.cached,
+    )
+
+
+def compiled(kernel: MetalKernel, call: Call, builds: Builds, *, checked: bool = True) -> Build:
+    """The kernel for one call's dtypes, shapes and template; nothing of it is run."""
+    source = generate(kernel, call)
+    refused = refused_words(source)
+    if refused:
+        raise KernelError(kernel.name, refused)
+    build = builds.kernel(kernel.name, executable(source), checked=checked)
+    wrong = space_diagnostics(builds, source)
+    if wrong:
+        raise KernelError(kernel.name, wrong)
+    expected = 1 if checked else 0  # thread sanitizer's own, which calls our empty __tsan_init
+    if build.image.constructors > expected:
+        message = "code that runs before the kernel starts is not part of Metal"
+        raise KernelError(kernel.name, (Diagnostic("kernel", 0, 0, message),))
+    return build
+
+
+def _findings(launcher: _Launcher, runs: Sequence[Run]) -> list[Finding]:
+    masked = _masked(launcher, runs)
+    path, image = launcher.build.path, launcher.build.image
+    listed: list[Finding] = []
+    for run in runs:
+        order = run.schedule.order
+        listed += [
+            told(raw, schedule=order, masked=masked, path=path, image=image, given=launcher.given)
+            for raw in run.findings
+        ]
+        listed += compare.run_faults(run)
+    return listed
+
+
+def _masked(launcher: _Launcher, runs: Sequence[Run]) -> bool:
+    """Whether every output stays as it is with other bytes where nobody wrote any."""
+    kinds = (KINDS[raw.kind] for raw in runs[0].findings)
+    if not runs[0].ended or not any(kind.masked != kind.severity for kind in kinds):
+        return False
+    return compare.same_outputs(runs[0], launcher.run(runs[0].schedule, OTHER_POISON))
+
+
+def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Gravest first; one of each kind and line, the first schedule that showed it."""
+    rank = {"error": 0, "warning": 1, "note": 2}
+    kept: dict[tuple[str, str, int, str], Finding] = {}
+    for finding in findings:
+        known = finding.message if not finding.line else ""
+        kept.setdefault((finding.kind, finding.part, finding.line, known), finding)
+    return tuple(sorted(kept.values(), key=lambda finding: rank[finding.severity]))
