@@ -24,6 +24,10 @@ _WORDS = (
     (re.compile(r"_Float16"), lambda _: "half"),
     (re.compile(r"__bf16"), lambda _: "bfloat"),
     (re.compile(r"METAL_SIM_GROUP_VARIABLE"), lambda _: "threadgroup"),
+    (
+        re.compile(r"automatic variable qualified with an address space"),
+        lambda _: "a threadgroup variable must be declared at the start of a statement of its own",
+    ),
     (re.compile(r" \[-W[^\]]*\]"), lambda _: ""),
 )
 MOST = 20

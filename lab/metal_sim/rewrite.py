@@ -25,7 +25,8 @@ TOKEN = re.compile(
       | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*'
       | [A-Za-z_]\w*
       | \.?\d(?:[eEpP][+-]|[\w.])*       # a number
-      | \s+ | :: | -> | \[\[ | \]\] | .""",
+      | \n | [^\S\n]+                  # indentation stays with a preprocessor line
+      | :: | -> | \[\[ | \]\] | .""",
     re.S | re.X,
 )
 FLOATING = re.compile(r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+")
@@ -65,7 +66,7 @@ def _silent(token: str) -> bool:
 
 def _in_macro(line: str) -> str:
     """A macro's text: its literals only; a variable declared in a macro is rewritten too."""
-    head = re.match(r"[ \t]*#define\s+\w+", line)
+    head = re.match(r"[ \t]*#define\s+\w+(?:\([^()]*\))?", line)
     if head is None:
         return line
     return head.group() + for_compiler(line[head.end() :])

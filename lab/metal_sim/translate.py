@@ -44,7 +44,8 @@ ATTRIBUTE_VALUES = {
     "threads_per_threadgroup": _THREE.format("threads_per_group"),
 }
 _ABOUT_SPACES = re.compile(
-    r"changes address space|discards address space|address space .* mismatch"
+    r"a threadgroup variable must be declared"  # one that rewrite.py did not recognise
+    r"|changes address space|discards address space|address space .* mismatch"
     r"|cannot initialize .*[*&]'? with .*'.*\b(?:device|constant|threadgroup)\b"
     r"|cannot initialize .*\b(?:device|constant|threadgroup)\b.*[*&]' with"
     r"|binding reference .*(?:device|constant|threadgroup)"

@@ -1,4 +1,7 @@
 // Matrices (column major, as in Metal) and metal::array.
+//
+// Operators are friends inside of their classes: with one at namespace scope, clang does not
+// resolve a swizzle (`v.xy * s`) inside of a template.
 #pragma once
 #include "metal_sim/vectors.h"
 
@@ -48,17 +51,16 @@ struct matrix {
       for (int j = 0; j < R; j++) sums.d[i] = T(sums.d[i] + v.d[j] * m.columns[i].d[j]);
     return sums;
   }
+  template <int K> friend constexpr matrix<T, K, R> operator*(matrix a, matrix<T, K, C> b) {
+    matrix<T, K, R> product(T(0));
+    for (int i = 0; i < K; i++) product[i] = a * b[i];
+    return product;
+  }
   constexpr matrix& operator+=(matrix b) { return *this = *this + b; }
   constexpr matrix& operator-=(matrix b) { return *this = *this - b; }
   constexpr matrix& operator*=(T b) { return *this = *this * b; }
 };
 
-template <class T, int C, int R, int K>
-constexpr matrix<T, K, R> operator*(matrix<T, C, R> a, matrix<T, K, C> b) {
-  matrix<T, K, R> product(T(0));
-  for (int i = 0; i < K; i++) product[i] = a * b[i];
-  return product;
-}
 template <class T, int C, int R> constexpr matrix<T, R, C> transpose(matrix<T, C, R> m) {
   matrix<T, R, C> turned(T(0));
   for (int i = 0; i < C; i++)

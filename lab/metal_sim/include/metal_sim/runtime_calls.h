@@ -42,19 +42,16 @@ void metal_sim_partial_matrix();
 }
 
 namespace metal {
-enum class mem_flags : unsigned {
-  mem_none = 0,
-  mem_device = 1,
-  mem_threadgroup = 2,
-  mem_texture = 4,
-  mem_threadgroup_imageblock = 8,
+struct mem_flags {  // a class, so that its operators are friends inside of it (see matrices.h)
+  unsigned bits;
+  static const mem_flags mem_none, mem_device, mem_threadgroup, mem_texture;
+  static const mem_flags mem_threadgroup_imageblock;
+  friend constexpr mem_flags operator|(mem_flags a, mem_flags b) { return {a.bits | b.bits}; }
+  friend constexpr mem_flags operator&(mem_flags a, mem_flags b) { return {a.bits & b.bits}; }
 };
-constexpr mem_flags operator|(mem_flags a, mem_flags b) {
-  return (mem_flags)((unsigned)a | (unsigned)b);
-}
-constexpr mem_flags operator&(mem_flags a, mem_flags b) {
-  return (mem_flags)((unsigned)a & (unsigned)b);
-}
+inline constexpr mem_flags mem_flags::mem_none{0}, mem_flags::mem_device{1};
+inline constexpr mem_flags mem_flags::mem_threadgroup{2}, mem_flags::mem_texture{4};
+inline constexpr mem_flags mem_flags::mem_threadgroup_imageblock{8};
 enum memory_order {
   memory_order_relaxed,
   memory_order_acquire,
@@ -72,16 +69,16 @@ enum thread_scope {
 // being sunk as one.
 #define METAL_SIM_SITE (__builtin_LINE() << 10 | __builtin_COLUMN())
 METAL_SIM_INLINE void threadgroup_barrier(mem_flags flags, unsigned site = METAL_SIM_SITE) {
-  metal_sim_group_barrier((unsigned)flags, site);
+  metal_sim_group_barrier(flags.bits, site);
 }
 METAL_SIM_INLINE void threadgroup_barrier(mem_flags flags, thread_scope,
                                           unsigned site = METAL_SIM_SITE) {
-  metal_sim_group_barrier((unsigned)flags, site);
+  metal_sim_group_barrier(flags.bits, site);
 }
 METAL_SIM_INLINE void simdgroup_barrier(mem_flags flags) {
-  metal_sim_simdgroup_barrier((unsigned)flags);
+  metal_sim_simdgroup_barrier(flags.bits);
 }
 METAL_SIM_INLINE void simdgroup_barrier(mem_flags flags, thread_scope) {
-  metal_sim_simdgroup_barrier((unsigned)flags);
+  metal_sim_simdgroup_barrier(flags.bits);
 }
 }  // namespace metal

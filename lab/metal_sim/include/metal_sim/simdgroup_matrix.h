@@ -21,6 +21,13 @@ template <class T, int Columns = 8, int Rows = 8> struct simdgroup_matrix {
     int row = matrix_row(metal_sim_lane()), column = matrix_column(metal_sim_lane());
     elements = storage_type(row == column ? diagonal : T(0), row == column + 1 ? diagonal : T(0));
   }
+  template <class B>
+  friend METAL_SIM_INLINE simdgroup_matrix operator*(simdgroup_matrix a,
+                                                     simdgroup_matrix<B, 8, 8> b) {
+    simdgroup_matrix product;
+    simdgroup_multiply(product, a, b);
+    return product;
+  }
   METAL_SIM_INLINE storage_type& thread_elements() { return elements; }
   METAL_SIM_INLINE const storage_type& thread_elements() const { return elements; }
 };
@@ -111,12 +118,5 @@ template <class D, class A, class B>
 METAL_SIM_INLINE void simdgroup_multiply(simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
                                          simdgroup_matrix<B, 8, 8> b) {
   simdgroup_multiply_accumulate(d, a, b, make_filled_simdgroup_matrix<D, 8, 8>(D(0)));
-}
-template <class A, class B>
-METAL_SIM_INLINE simdgroup_matrix<A, 8, 8> operator*(simdgroup_matrix<A, 8, 8> a,
-                                                     simdgroup_matrix<B, 8, 8> b) {
-  simdgroup_matrix<A, 8, 8> d;
-  simdgroup_multiply(d, a, b);
-  return d;
 }
 }  // namespace metal
