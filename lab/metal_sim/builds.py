@@ -39,7 +39,10 @@ STANDARD_HEADERS = (
 )
 PREAMBLE = '#include <metal_stdlib>\n#include "mlx/backend/metal/kernels/utils.h"\n'
 """MLX puts the text of utils.h before every custom kernel."""
-SPACES = ("-fsyntax-only", "-DMETAL_SIM_ADDRESS_SPACES")
+STRICT = (
+    *("-fsyntax-only", "-DMETAL_SIM_ADDRESS_SPACES", "-ferror-limit=0"),
+    *("-Wimplicit-float-conversion", "-Werror=implicit-float-conversion"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,17 @@ class Builds:
             written.replace(facts)
         return Build(path, image, cached=False)
 
-    def space_errors(self, text: str) -> str | None:
-        """What clang says when device, constant and threadgroup are distinct; kept like builds."""
-        precompiled = self._precompiled(SPACES)
-        kept = self.folder / f"{_hash(text, precompiled.name, 'spaces')}.txt"
+    def strict_errors(self, text: str) -> str | None:
+        """What clang says where address spaces are distinct and floats keep their width; kept like
+        builds."""
+        precompiled = self._precompiled(STRICT)
+        kept = self.folder / f"{_hash(text, precompiled.name, 'strict')}.txt"
         if kept.exists():
             return kept.read_text() or None
         with self._workplace() as work:
             source = Path(work, "kernel.cpp")
             source.write_text(text)
-            arguments = [*LANGUAGE, *SPACES, *self._include(precompiled), str(source)]
+            arguments = [*LANGUAGE, *STRICT, *self._include(precompiled), str(source)]
             said = self.compiler.compile(arguments) or ""
             written = Path(work, "said.txt")
             written.write_text(said)
@@ -141,7 +145,7 @@ class Builds:
 
     def _precompiled(self, mode: tuple[str, ...]) -> Path:
         """The preamble compiled for one mode: without it a kernel takes 0.3 s longer."""
-        flags = [*LANGUAGE, *(CODE if mode is not SPACES else ()), *mode]
+        flags = [*LANGUAGE, *(CODE if mode is not STRICT else ()), *mode]
         key = _hash(self.headers.name, self.compiler.version, *flags)
         path = self.folder / f"{key}.pch"
         if path.exists():

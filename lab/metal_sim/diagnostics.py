@@ -28,6 +28,10 @@ _WORDS = (
         re.compile(r"automatic variable qualified with an address space"),
         lambda _: "a threadgroup variable must be declared at the start of a statement of its own",
     ),
+    (
+        re.compile(r"implicit conversion loses .*: '(?:[^']* )?(\w+)'.* to '.*bfloat.*"),
+        lambda m: f"Metal does not convert {m[1]} to bfloat by itself: write bfloat(...) or T(...)",
+    ),
     (re.compile(r" \[-W[^\]]*\]"), lambda _: ""),
 )
 MOST = 20

@@ -25,7 +25,7 @@ from lab.metal_sim.kernel import Call, MetalKernel
 from lab.metal_sim.launch import Counts, Run, Schedule, Traffic, launch
 from lab.metal_sim.memory import Buffer, buffers
 from lab.metal_sim.source import generate
-from lab.metal_sim.translate import executable, refused_words, space_diagnostics
+from lab.metal_sim.translate import executable, refused_words, strict_diagnostics
 
 Mode: TypeAlias = Literal["check", "fast"]
 SCHEDULES = (
@@ -131,7 +131,7 @@ def compiled(kernel: MetalKernel, call: Call, builds: Builds, *, checked: bool =
     if refused:
         raise KernelError(kernel.name, refused)
     build = builds.kernel(kernel.name, executable(source), checked=checked)
-    wrong = space_diagnostics(builds, source)
+    wrong = strict_diagnostics(builds, source)
     if wrong:
         raise KernelError(kernel.name, wrong)
     expected = 1 if checked else 0  # thread sanitizer's own, which calls our empty __tsan_init

@@ -1,12 +1,12 @@
-"""From MLX's source to what the compiler is given, and the rules of address spaces.
+"""From MLX's source to what the compiler is given, and the rules where Metal is stricter.
 
     text = executable(source)             # with the function that the runtime starts
-    diagnostics = space_diagnostics(builds, source)
+    diagnostics = strict_diagnostics(builds, source)
 
-In the executable all address spaces are one memory. What Metal's compiler says about mixing them is
-found by a second pass that checks syntax only, with address spaces of clang. That pass knows no
-member functions in other spaces than a thread's own, so only complaints about pointers and
-references count; the rest is the other pass's business.
+In the executable all address spaces are one memory, and float becomes bfloat unasked. What Metal's
+compiler rejects of that is found by a second pass that checks syntax only, with address spaces of
+clang. That pass knows no member functions in other spaces than a thread's own, so only complaints
+about pointers, references and bfloat count; the rest is the first pass's business.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ATTRIBUTE_VALUES = {
     "threads_per_simdgroup": "32u",
     "threads_per_threadgroup": _THREE.format("threads_per_group"),
 }
-_ABOUT_SPACES = re.compile(
+_METAL_REJECTS = re.compile(
     r"a threadgroup variable must be declared"  # one that rewrite.py did not recognise
     r"|changes address space|discards address space|address space .* mismatch"
     r"|cannot initialize .*[*&]'? with .*'.*\b(?:device|constant|threadgroup)\b"
@@ -51,6 +51,7 @@ _ABOUT_SPACES = re.compile(
     r"|binding reference .*(?:device|constant|threadgroup)"
     r"|assigning .*\b(?:device|constant|threadgroup)\b.*\*' (?:from|to)"
     r"|conversion between pointers .*address space|between address spaces"
+    r"|Metal does not convert .* to bfloat by itself"
     r"|may not be qualified with an address space"
 )
 
@@ -75,15 +76,15 @@ def executable(source: KernelSource) -> str:
     )
 
 
-def space_diagnostics(builds: Builds, source: KernelSource) -> tuple[Diagnostic, ...]:
-    """What Metal would say about address spaces."""
-    said = builds.space_errors(_kernel(source) + for_compiler(source.instantiation))
+def strict_diagnostics(builds: Builds, source: KernelSource) -> tuple[Diagnostic, ...]:
+    """What Metal would say about address spaces and bfloat."""
+    said = builds.strict_errors(_kernel(source) + for_compiler(source.instantiation))
     if said is None:
         return ()
     return tuple(
         diagnostic
         for diagnostic, notes in with_notes(said)
-        if _ABOUT_SPACES.search(diagnostic.message)
+        if _METAL_REJECTS.search(diagnostic.message)
         or (diagnostic.message.startswith("no matching function") and "address space" in notes)
     )
 

@@ -223,6 +223,7 @@ void check(unsigned char* address, uint32_t bytes, Access access, bool atomic, u
   Thread* thread = state.current;
   if (!thread) return;
   state.job->accesses++;
+  state.last_place = place;
   finish_write();
   if (address >= thread->stack && address < thread->stack + state.job->stack_bytes) return;
   if (state.job->preempt_every && random_below(state.job->preempt_every) == 0) yield_thread();

@@ -20,6 +20,8 @@ static Kind kind_of(int signal, unsigned char* address) {
 
 static void on_signal(int signal, siginfo_t* info, void* context) {
   uint64_t place = ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP];
+  const bool in_kernel = place >= (uint64_t)state.image_low && place < (uint64_t)state.image_high;
+  if (!in_kernel) place = state.last_place - 1;  // within a check, or the C library
   unsigned char* address = (unsigned char*)info->si_addr;
   Kind kind = kind_of(signal, address);
   if (Finding* finding = found(kind, place + 1))  // as a return address: behind the instruction

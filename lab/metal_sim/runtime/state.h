@@ -55,6 +55,7 @@ struct State {
   uint64_t group_first_id;  // the id of the group's first thread; ids start at 1
   uint32_t now, group_start, fence[2];  // time moves at each synchronisation
   uint32_t random;
+  uint64_t last_place;  // of the last checked access
 };
 extern State state;
 

@@ -2,7 +2,7 @@
 
 Each runs on 64 threads in threadgroups of 64 unless it says otherwise, with `inp` (64 floats) and
 `out` (64 floats). `found` is the finding that must be among the errors (or the warnings, where
-`severity` says so); the kernel's `line` is where it must be.
+`severity` says so); the kernel's `line` is where it must be; 0 is anywhere.
 """
 
 from __future__ import annotations

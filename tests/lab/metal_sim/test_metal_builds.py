@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,10 +32,11 @@ def kernel_and_call(number: int) -> tuple:
 
 
 def test_a_kernel_is_compiled_once_for_its_content(builds: Builds) -> None:
-    first = compiled(*kernel_and_call(41), builds)
-    again = compiled(*kernel_and_call(41), Builds(builds.folder))
-    other = compiled(*kernel_and_call(42), builds)
-    unchecked = compiled(*kernel_and_call(41), builds, checked=False)
+    number = time.time_ns() % 10**6  # the folder may be kept from an earlier run
+    first = compiled(*kernel_and_call(number), builds)
+    again = compiled(*kernel_and_call(number), Builds(builds.folder))
+    other = compiled(*kernel_and_call(number + 10**6), builds)
+    unchecked = compiled(*kernel_and_call(number), builds, checked=False)
     assert (first.cached, again.cached, other.cached) == (False, True, False)
     assert len({first.path, other.path, unchecked.path}) == 3
     assert again.path == first.path

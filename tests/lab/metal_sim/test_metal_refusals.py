@@ -56,6 +56,19 @@ def test_address_spaces_do_not_mix(run: Run, body: str, header: str, line: str) 
 
 
 @pytest.mark.parametrize(
+    "body", ["bfloat x = inp[0];", "bfloat x;\nx = inp[0] * 2.5f;", "bfloat4 v(inp[0]);"]
+)
+def test_float_does_not_become_bfloat_by_itself(run: Run, body: str) -> None:
+    (line,) = told(run, body)
+    assert "Metal does not convert float to bfloat by itself" in line
+
+
+def test_bfloat_by_a_cast_and_half_without_one_are_no_error(run: Run) -> None:
+    body = "bfloat x = bfloat(inp[0]); half h = inp[1]; x = x * x; out[0] = x + h; x = 3;"
+    run(body, {"inp": INPUT}, {"out": ((8,), "float32")}, mode="fast")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "const device float4* p = (const device float4*)inp; out[0] = p->y;",
