@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -112,17 +111,14 @@ class Builds:
         path = self.folder / f"{_hash('runtime', self.compiler.version, *texts)}.so"
         if path.exists():
             return path
-        # zig keeps what it unpacks for the C library in a cache of its own.
-        os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(self.folder / "zig"))
         with self._workplace() as work:
             objects = []
             for source in sources:
                 made = str(Path(work, source.stem + ".o"))
                 flags = ["-O2", "-fPIC", "-std=c++17", "-fno-exceptions"]
                 flags += ["-fno-rtti", "-fno-stack-protector", "-fno-strict-aliasing"]
-                self._must_work(
-                    self.compiler.compile_runtime([*flags, "-c", str(source), "-o", made])
-                )
+                arguments = [*flags, "-c", str(source), "-o", made]
+                self._must_work(self.compiler.compile_runtime(arguments, self.folder / "zig"))
                 objects.append(made)
             linked = Path(work, "runtime.so")
             self._must_work(self.compiler.link(objects, linked))
