@@ -59,16 +59,17 @@ def same_outputs(first: Run, second: Run) -> bool:
 
 
 def schedule_faults(kernel: MetalKernel, call: Call, runs: Sequence[Run]) -> list[Finding]:
-    """Outputs of the first schedule against those of each other."""
-    faults: dict[str, Finding] = {}
+    """Outputs of the first schedule against those of each other; the gravest of each output."""
+    faults: list[Finding] = []
     first = runs[0]
-    for run in runs[1:]:
-        for at, name in enumerate(kernel.output_names):
-            mine, theirs = first.outputs[at], run.outputs[at]
-            if name in faults or mine.tobytes() == theirs.tobytes():
-                continue
-            faults[name] = _difference(name, call.output_dtypes[at], mine, theirs, run)
-    return list(faults.values())
+    for at, name in enumerate(kernel.output_names):
+        differences = [
+            _difference(name, call.output_dtypes[at], first.outputs[at], run.outputs[at], run)
+            for run in runs[1:]
+            if first.outputs[at].tobytes() != run.outputs[at].tobytes()
+        ]
+        faults += sorted(differences, key=lambda fault: fault.severity == "note")[:1]
+    return faults
 
 
 def _difference(name: str, dtype: str, mine: np.ndarray, theirs: np.ndarray, run: Run) -> Finding:
