@@ -40,6 +40,7 @@ LANGUAGE = (
         "-ferror-limit=40",
     ),
     *("-ftemplate-depth=256", "-fconstexpr-steps=2000000", "-fno-caret-diagnostics"),
+    "-fno-gnu-inline-asm",
 )
 CODE = (
     *("-fPIC", "-march=x86-64-v3", "-fvisibility=hidden", "-fno-stack-protector"),

@@ -3,9 +3,10 @@
     diagnostics = refusals("body", source)
 
 Words of other C++ and of compilers (asm, attributes, includes of other files) have no place in a
-Metal kernel; the list is one layer among several, since pasted tokens can get past it: a kernel
-also compiles without system headers and runs confined. NOT_COVERED is the documented list of what
-Metal has and the simulator has not: such a kernel is told so, and never passes.
+Metal kernel. Attributes could also switch off the checks, so neither pasted tokens nor words that
+are spread over lines get past the list. It is one layer among several: a kernel also compiles
+without system headers and inline assembly, and runs confined. NOT_COVERED is the documented list of
+what Metal has and the simulator has not: such a kernel is told so, and never passes.
 """
 
 from __future__ import annotations
@@ -48,14 +49,23 @@ _DIRECTIVE = re.compile(
     re.M,
 )
 _PRAGMA_OPERATOR = re.compile(r'_Pragma\s*\(\s*"(?!unroll|clang loop|METAL)[^"]*"\s*\)')
+_PASTED = re.compile(r"##|%:")
+_VENDOR = re.compile(r"\[\s*\[[^\]]*\b(?:clang|gnu|msvc)\b[^\]]*\]\s*\]")
 _LAMBDA = re.compile(r"\[\s*[&=]?\s*\]\s*\(")
 _STD = re.compile(r"\bstd\s*::")
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+_SPLIT_WORD = re.compile(r"\S\\\n\S")
+_RAW_STRING = re.compile(r'\bR"')
+# Strings and numbers (1'000) are matched so that what looks like a comment in them hides nothing.
+_PIECE = re.compile(
+    r"""\.?\d(?:'?[\w.])* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'
+      | (?P<comment>//[^\n]*|/\*.*?\*/)""",
+    re.S | re.X,
+)
 
 
 def refusals(part: str, source: str) -> tuple[Diagnostic, ...]:
     """What is refused in one part of a kernel's text, in order of its place."""
-    text = _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), source)
+    text = _PIECE.sub(_blank_comment, source)
     found: list[tuple[int, str]] = []
     for words, what in NOT_COVERED.items():
         found += _words(text, words, f"the simulator does not cover {what}")
@@ -65,6 +75,10 @@ def refusals(part: str, source: str) -> tuple[Diagnostic, ...]:
         (_INCLUDE, "only Metal's headers and MLX's kernel headers can be included"),
         (_DIRECTIVE, "the directive is not part of Metal"),
         (_PRAGMA_OPERATOR, "the pragma is not part of Metal"),
+        (_PASTED, "the simulator does not cover pasted tokens, which it could not check"),
+        (_SPLIT_WORD, "a word must not be split over lines"),
+        (_RAW_STRING, "raw strings are not part of Metal"),
+        (_VENDOR, "compiler attributes are not part of Metal"),
         (_LAMBDA, "lambda expressions are not part of Metal 3"),
         (_STD, "std:: is not part of Metal"),
     ):
@@ -72,6 +86,10 @@ def refusals(part: str, source: str) -> tuple[Diagnostic, ...]:
             (match.start(), f"'{match.group().strip()}': {why}") for match in pattern.finditer(text)
         ]
     return tuple(_diagnostic(part, source, at, message) for at, message in sorted(set(found)))
+
+
+def _blank_comment(piece: re.Match[str]) -> str:
+    return re.sub(r"[^\n]", " ", piece.group()) if piece["comment"] else piece.group()
 
 
 def _words(text: str, words: str, why: str) -> list[tuple[int, str]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lab.metal_sim import KernelError, Report
+from lab.metal_sim.refused import refusals
 from lab.metal_sim.rewrite import for_compiler
 
 Run = Callable[..., Report]
@@ -116,6 +117,13 @@ def test_the_documentation_lists_what_is_not_covered(checkout: Path) -> None:
         ("out[0] = 1;", 'extern "C" int system(const char*);'),
         ("out[0] = 1;", "struct A { A(); int x; }; int g(); A::A() : x(g()) {} A a;"),
         ("std::abort();", ""),
+        ('P(as, m)("nop");', "#define P(a, b) a##b"),
+        ('as\\\nm("nop");', ""),
+        ('int n = 1\'0; "\' /*"; asm("nop"); "*/";', ""),
+        ('int n; "/*"; asm("nop"); "*/";', ""),
+        ('R"x("/*)x"; asm("nop"); "*/";', ""),
+        ("f();", '[[clang::no_sanitize("thread")]] void f() {}'),
+        ("f();", '[[using clang: no_sanitize("thread")]] void f() {}'),
         ("auto f = [](int x) { return x; };", ""),
         ("out[0] = N<200000>::v;", "template <int I> struct N { enum { v = N<I - 1>::v }; };"),
         ('#line 7 "other"\nout[0] = 1;', ""),
@@ -125,6 +133,13 @@ def test_hostile_sources_do_not_compile(run: Run, body: str, header: str) -> Non
     lines = told(run, body, header)
     assert lines
     assert not any("root:" in line for line in lines)
+
+
+def test_comments_and_macros_of_several_lines_are_no_offence() -> None:
+    header = (
+        "// asm in a comment, goto too\n/* double\n */\n#define ADD(a, b) \\\n  (a + \\\n   b)\n"
+    )
+    assert not refusals("header", header)
 
 
 def test_an_include_pasted_past_the_list_finds_no_file_of_the_system(run: Run) -> None:
