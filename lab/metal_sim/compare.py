@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lab.metal_sim.dtypes import EPSILON, as_output, values_of
-from lab.metal_sim.findings import Finding
+from lab.metal_sim.findings import KINDS, Finding
 from lab.metal_sim.image import Image
 from lab.metal_sim.kernel import Call, MetalKernel
 from lab.metal_sim.launch import Run
@@ -41,7 +41,7 @@ def run_faults(run: Run) -> list[Finding]:
             "out_of_bounds_write", "error", f"the bytes beside {name} were changed", schedule=order
         )
         for name in run.overwritten
-        if not any(raw.kind == 2 for raw in run.findings)
+        if not any(KINDS[raw.kind].name == "out_of_bounds_write" for raw in run.findings)
     ]
     if run.complaint:
         faults.append(Finding("time_out", "error", run.complaint, schedule=order))

@@ -3,8 +3,8 @@
     run = launch(build, runtime, call, buffers, Schedule("reverse"), checked=True, poison=0xFF)
 
 The process is a fresh Python that maps the buffers, loads the kernel and, before its first
-instruction, gives up every system call but read, write and exit. Time-outs count CPU time; a
-second limit on wall time, ten times as long, ends a process that hangs otherwise.
+instruction, gives up every system call but read, write and exit. Time-outs count CPU time; a second
+limit on wall time, ten times as long and at least a minute, ends a process that hangs otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ STACK_BYTES = 256 * 1024
 """Of private memory for each thread. Apple documents no limit; real kernels stay under 16 KiB."""
 PREEMPT_EVERY = 8
 """Memory accesses between two stops of a thread, on average."""
-WALL_FACTOR = 10
+WALL_FACTOR, LEAST_WALL_S = 10, 60.0
+"""A busy machine may give a process a tenth of a core, and takes a while to start Python."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def launch(
         job.group_section, job.group_bytes = build.image.group_section, build.image.group_bytes
         job.time_limit_us = int(time_limit_s * 1e6)
         started = time.perf_counter()
-        complaint = _run_child(memory, runtime, build.path, time_limit_s * WALL_FACTOR)
+        wall_limit_s = max(time_limit_s * WALL_FACTOR, LEAST_WALL_S)
+        complaint = _run_child(memory, runtime, build.path, wall_limit_s)
         return _result(memory, schedule, complaint, time.perf_counter() - started)
     finally:
         memory.close()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lab.metal_sim import layout
-from lab.metal_sim.dtypes import as_array, stored_dtype
+from lab.metal_sim.dtypes import Bfloat16, as_array, stored_dtype
 from lab.metal_sim.image import Image
 from lab.metal_sim.kernel import Call, MetalKernel
 from lab.metal_sim.source import KernelSource
@@ -82,12 +82,9 @@ def _output(name: str, shape: tuple[int, ...], dtype: str, init_value: float | N
     stored = stored_dtype(dtype)
     if init_value is None:
         return Buffer(name, np.zeros(shape, stored), 0, dtype, True, False)
-    value = np.float32(init_value)
-    if dtype == "bfloat16":
-        from lab.metal_sim.dtypes import Bfloat16
-
-        return Buffer(name, Bfloat16.of(np.full(shape, value)).bits, 0, dtype, True, True)
-    return Buffer(name, np.full(shape, init_value).astype(stored), 0, dtype, True, True)
+    values = np.full(shape, init_value)
+    data = Bfloat16.of(values).bits if dtype == "bfloat16" else values.astype(stored)
+    return Buffer(name, data, 0, dtype, True, True)
 
 
 def _described(role: str, array: np.ndarray) -> np.ndarray:

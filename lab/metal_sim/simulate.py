@@ -147,31 +147,39 @@ def _findings(launcher: _Launcher, runs: Sequence[Run]) -> list[Finding]:
     path, image = launcher.build.path, launcher.build.image
     listed: list[Finding] = []
     for run in runs:
-        order = run.schedule.order
-        listed += [
-            told(raw, schedule=order, masked=masked, path=path, image=image, given=launcher.given)
-            for raw in run.findings
-        ]
+        for raw in run.findings:
+            listed.append(
+                told(
+                    raw,
+                    schedule=run.schedule.order,
+                    masked=(raw.kind, raw.place) in masked,
+                    path=path,
+                    image=image,
+                    given=launcher.given,
+                )
+            )
         listed += compare.run_faults(run)
     return listed
 
 
-def _masked(launcher: _Launcher, runs: Sequence[Run]) -> bool:
-    """Whether every output stays as it is with other bytes where nobody wrote any."""
-    kinds = (KINDS[raw.kind] for raw in runs[0].findings)
-    if not runs[0].ended or not any(kind.masked != kind.severity for kind in kinds):
-        return False
-    return all(
-        compare.same_outputs(runs[0], launcher.run(runs[0].schedule, poison))
-        for poison in OTHER_POISONS
-    )
+def _masked(launcher: _Launcher, runs: Sequence[Run]) -> set[tuple[int, int]]:
+    """Kind and place of the first run's findings, if every output of it stays as it is with other
+    bytes where nobody wrote any."""
+    first = runs[0]
+    kinds = (KINDS[raw.kind] for raw in first.findings)
+    if not first.ended or not any(kind.masked != kind.severity for kind in kinds):
+        return set()
+    for poison in OTHER_POISONS:
+        if not compare.same_outputs(first, launcher.run(first.schedule, poison)):
+            return set()
+    return {(raw.kind, raw.place) for raw in first.findings}
 
 
 def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Gravest first; one of each kind and line, the first schedule that showed it."""
+    """Gravest first; one of each kind and line, the first schedule that showed it so grave."""
     rank = {"error": 0, "warning": 1, "note": 2}
     kept: dict[tuple[str, str, int, str], Finding] = {}
-    for finding in findings:
+    for finding in sorted(findings, key=lambda finding: rank[finding.severity]):
         known = finding.message if not finding.line else ""
         kept.setdefault((finding.kind, finding.part, finding.line, known), finding)
-    return tuple(sorted(kept.values(), key=lambda finding: rank[finding.severity]))
+    return tuple(kept.values())

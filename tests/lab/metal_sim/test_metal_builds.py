@@ -58,7 +58,7 @@ def test_processes_that_build_the_same_at_once(builds: Builds) -> None:
 
 
 def test_without_a_compiler_it_is_unavailable_and_never_a_pass(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    builds: Builds, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(
@@ -69,7 +69,9 @@ def test_without_a_compiler_it_is_unavailable_and_never_a_pass(
     assert "--extra sim" in caught.value.hint
 
 
-def test_an_old_clang_is_not_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_old_clang_is_not_accepted(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     old = tmp_path / "clang"
     old.write_text("#!/bin/sh\necho clang version 16.0.6\n")
     old.chmod(0o755)
