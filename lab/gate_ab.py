@@ -31,7 +31,7 @@ def arms(evidence: Evidence, policy: Policy) -> Finding:
             return Finding("open", f"{detail}; {then_run('ab', evidence)}")
         return Finding("contradicted", detail)
     outcome = record.outcome
-    problem = _unfit(record, outcome)
+    problem = _unfit(record, outcome, policy)
     if problem:
         return Finding("open", f"{problem}; {then_run('ab', evidence)}")
     what = f"{len(outcome.pairs)} pairs of {outcome.steps} steps of preset {outcome.preset}"
@@ -78,7 +78,7 @@ def _would_do(record: Tried, policy: Policy, attempt: int) -> bool:
     outcome = record.outcome
     return (
         isinstance(outcome, Compared)
-        and not _unfit(record, outcome)
+        and not _unfit(record, outcome, policy)
         and of_step_time(outcome.pairs, policy, attempt).state == "holds"
         and of_val_bpb(outcome.pairs, policy, attempt).state == "holds"
     )
@@ -182,8 +182,15 @@ def _with_command(
     return Finding("open", f"{finding.detail}; {then_run(command, evidence)}")
 
 
-def _unfit(record: Tried, outcome: Compared) -> str:
+def _unfit(record: Tried, outcome: Compared, policy: Policy) -> str:
     """Why the pairs of an A/B prove nothing; empty if they do."""
+    if outcome.steps < policy.least_steps:
+        return f"{outcome.steps} steps are too few, at least {policy.least_steps} are needed"
+    if not _enough_text(outcome.eval_tokens, policy.least_eval_tokens):
+        return (
+            f"val_bpb over {outcome.eval_tokens} tokens says too little, "
+            f"{policy.least_eval_tokens} are needed"
+        )
     if len({pair.seed for pair in outcome.pairs}) < len(outcome.pairs):
         return "two pairs share a seed"
     for number, pair in enumerate(outcome.pairs, start=1):
@@ -191,6 +198,11 @@ def _unfit(record: Tried, outcome: Compared) -> str:
         if problem:
             return f"pair {number}: {problem}"
     return ""
+
+
+def _enough_text(eval_tokens: str, least: int) -> bool:
+    """Whether a rung of evaluation has so many tokens; every named one has."""
+    return not eval_tokens.isdigit() or int(eval_tokens) >= least
 
 
 def _unlike(pair: Pair, record: Tried, steps: int) -> str:

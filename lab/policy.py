@@ -37,6 +37,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The calibration must have found every copy slowed by this much or more, two at least."""
     minimum_pairs: int = 3
     """Fewer pairs of training runs decide nothing."""
+    least_steps: int = 20
+    """Of each training run; in fewer, nothing is decided either. Before the first and after the
+    last step a run may use half a second of CPU time more than the incumbent's (`lab.audit`), in
+    which a small model does several steps; of a run of one step no call is looked at."""
+    least_eval_tokens: int = 16_384
+    """Of each evaluation: a difference of 0.002 bits per byte on a single row says little."""
 
 
 class Finding(NamedTuple):

@@ -250,6 +250,27 @@ def test_pairs_that_differ_in_more_than_the_op_do_not_count(bad: Any) -> None:
     assert unmet(found) == {"ab"}
 
 
+@pytest.mark.parametrize(
+    ("steps", "eval_tokens"), [(1, "cheap"), (19, "cheap"), (20, "1"), (20, "16383")]
+)
+def test_an_ab_of_few_steps_or_little_text_does_not_count(steps: int, eval_tokens: str) -> None:
+    """Who asks for it chooses both: half a second of CPU time beside the clock is several steps of
+    a small model, and a row of text says nothing of harm."""
+    found = [
+        replace(
+            one,
+            incumbent=replace(one.incumbent, steps=steps),
+            candidate=replace(one.candidate, steps=steps),
+        )
+        for one in pairs(5)
+    ]
+    outcome = replace(compared(found), steps=steps, eval_tokens=eval_tokens)
+    short = verdict(*GOOD[:3], GOOD[4], tried(outcome))
+    assert short.decision == "hold"
+    assert unmet(short) == {"ab"}
+    assert "needed" in detail(short, "ab")
+
+
 def test_the_driver_stops_exactly_when_the_gate_is_decided() -> None:
     """Stopping early would leave holds behind; going on would waste an hour of training."""
     assert ab_settled(compared(pairs(3, speedup=1.3, spread=0.5)))
