@@ -92,6 +92,9 @@ REFUSED: Numbers = {
     "open_by_handle_at": (304, 265),
     "unshare": (272, 97),
     "setns": (308, 268),
+    # Waking a process that was stopped: a timer, or news of a queue, may send it SIGCONT.
+    "timer_create": (222, 107),
+    "mq_notify": (244, 184),
     # The machine as a whole.
     "init_module": (175, 105),
     "finit_module": (313, 273),
@@ -133,6 +136,7 @@ SOCKET: Numbers = {"socket": (41, 198), "socketpair": (53, 199)}
 IOCTL: Numbers = {"ioctl": (16, 29)}
 PERSONALITY: Numbers = {"personality": (135, 92)}
 PRCTL: Numbers = {"prctl": (157, 167)}
+FCNTL: Numbers = {"fcntl": (72, 25)}
 
 NEW_NAMESPACES = 0x7E020000
 """Every CLONE_NEW flag of clone(2), time namespaces apart, which it cannot make (linux/sched.h)."""
@@ -141,6 +145,9 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 """Type into a terminal, and paste into the console: what is typed runs outside."""
 SAME_PERSONALITY, ASK_PERSONALITY = 0, 0xFFFFFFFF
 PR_SET_SECCOMP = 22
+F_SETSIG = 10
+"""Chooses the signal for news of a descriptor or folder, which would be SIGIO: that wakes nobody
+who was stopped, SIGCONT does (fcntl(2))."""
 
 SECCOMP_GET_ACTION_AVAIL = 2
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
@@ -232,6 +239,9 @@ def _by_argument(column: int) -> Iterator[Step]:
     )
     yield from decide(
         _numbers(PRCTL, column), argument(0), (EQUAL, 0, 1, PR_SET_SECCOMP), denied, ALLOWED
+    )
+    yield from decide(
+        _numbers(FCNTL, column), argument(1), (EQUAL, 0, 1, F_SETSIG), denied, ALLOWED
     )
 
 

@@ -2,7 +2,7 @@
 
 Target: relu_squared
 Stage: bench
-Expected: protocol
+Expected: import or protocol
 Notes: B21
 """
 

@@ -53,7 +53,7 @@ def call(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     """What becomes of a call on one architecture: call("clone", flags) or call(56, flags)."""
     audit, column = ARCHITECTURES[request.param]
     tables = (seccomp.CLONE, seccomp.CLONE3, seccomp.SOCKET, seccomp.IOCTL, seccomp.PERSONALITY)
-    numbers = {n: row[column] for t in (*tables, seccomp.PRCTL, REFUSED) for n, row in t.items()}
+    numbers = {n: row[column] for t in (*tables, seccomp.PRCTL, seccomp.FCNTL, REFUSED) for n, row in t.items()}
 
     def call(which: str | int, *arguments: int, arch: int = audit) -> int:
         number = numbers[which] if isinstance(which, str) else which
@@ -107,6 +107,8 @@ def test_arguments_decide_where_a_call_is_harmless_otherwise(call) -> None:  # t
     assert call("personality", 0x0040000) == errno.EPERM
     assert call("prctl", 22) == errno.EPERM
     assert call("prctl", 15) == ALLOWED, "threads have names"
+    assert call("fcntl", 3, 10) == errno.EPERM, "F_SETSIG: news that wake who was stopped"
+    assert call("fcntl", 3, 1030) == ALLOWED, "F_DUPFD_CLOEXEC"
 
 
 def test_memory_files_are_refused_only_where_memory_is_counted() -> None:
@@ -183,6 +185,8 @@ held = [
     refused(libc.personality(0x0400000)),
     raises(lambda: time.clock_settime(time.CLOCK_REALTIME, 0)),
     raises(lambda: fcntl.ioctl(0, 0x5412, b"x")),
+    raises(lambda: fcntl.fcntl(0, 10, 18)),
+    refused(libc.timer_create(1, (ctypes.c_int * 16)(0, 0, 18), ctypes.byref(ctypes.c_void_p()))),
 ]
 sys.exit(held.index(False) + 1 if False in held else 0)
 """

@@ -135,8 +135,12 @@ def test_a_hostile_candidate_fails_with_its_reason(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="timers that send signals are Linux's")
-def test_a_candidate_that_has_itself_woken_is_found_out(toy: TargetFolder, tmp_path: Path) -> None:
-    """Else it works ahead, or disturbs the others while they are timed: SIGCONT ends a stop."""
+def test_a_candidate_that_has_itself_woken_is_found_out(
+    toy: TargetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it works ahead, or disturbs the others while they are timed: SIGCONT ends a stop. Where
+    system calls are filtered it gets no timer; elsewhere its CPU time tells."""
+    monkeypatch.setattr(sandbox, "_filter", lambda *given: "")
     path = tmp_path / "submitted.py"
     path.write_text(WAKES_ITSELF)
     layout = Layout.of(toy.target, toy.target.odd_cases[0], "float32")
