@@ -53,7 +53,8 @@ def call(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     """What becomes of a call on one architecture: call("clone", flags) or call(56, flags)."""
     audit, column = ARCHITECTURES[request.param]
     tables = (seccomp.CLONE, seccomp.CLONE3, seccomp.SOCKET, seccomp.IOCTL, seccomp.PERSONALITY)
-    numbers = {n: row[column] for t in (*tables, seccomp.PRCTL, seccomp.FCNTL, REFUSED) for n, row in t.items()}
+    tables = (*tables, seccomp.PRCTL, seccomp.FCNTL, REFUSED)
+    numbers = {n: row[column] for t in tables for n, row in t.items()}
 
     def call(which: str | int, *arguments: int, arch: int = audit) -> int:
         number = numbers[which] if isinstance(which, str) else which
