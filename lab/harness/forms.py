@@ -34,6 +34,8 @@ class Answers:
     touched: tuple[int, int] | None = None
     """The slot and the first byte of what was given that was another between forward and
     backward."""
+    left: torch.Tensor | None = None
+    """What was given, as the calls had left it, where it was taken back before the hand-over."""
 
     def tensors(self, span: Span) -> list[torch.Tensor]:
         """One result of every call."""
@@ -41,22 +43,32 @@ class Answers:
 
 
 def exchange(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
-    """Writes, runs, fetches and reads: the same for a check and for a timing."""
+    """Writes, runs, fetches and reads."""
     session.write(given)
     return _handed_over(session, session.run(len(given), differentiate), len(given))
 
 
+def exchange_timed(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
+    """As `exchange`, but once the calls are answered all inputs are taken back."""
+    session.write(given)
+    timed = session.run(len(given), differentiate)
+    return _handed_over(session, timed, len(given), session.take_back(len(given)))
+
+
 def exchange_one_by_one(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
-    """As `exchange`, but no input is there before the call before it was answered."""
-    return _handed_over(session, session.run_one_by_one(given, differentiate), len(given))
+    """As `exchange_timed`, but no input is there before the call before it was answered."""
+    timed = session.run_one_by_one(given, differentiate)
+    return _handed_over(session, timed, len(given), session.take_back(len(given)))
 
 
-def _handed_over(session: Session, timed: Timed, slots: int) -> Answers:
+def _handed_over(
+    session: Session, timed: Timed, slots: int, left: torch.Tensor | None = None
+) -> Answers:
     start = time.perf_counter_ns()
     calls = session.fetch(slots)
     fetch_ns = timed.load_ns + time.perf_counter_ns() - start
     results = session.read_results(slots)
-    return Answers(calls, results, timed, fetch_ns, session.hand_over_cpu_ns)
+    return Answers(calls, results, timed, fetch_ns, session.hand_over_cpu_ns, left=left)
 
 
 def exchange_as_in_training(session: Session, given: torch.Tensor) -> Answers:
@@ -108,7 +120,8 @@ def check_inputs(session: Session, answers: Answers, layout: Layout, given: torc
         for name, moved in zip(layout.given_names, call.moved, strict=False):
             if moved:
                 raise Fault("input_changed", words.input_moved(name))
-    changed = _first_difference(given, session.read_given(len(given)))
+    left = session.read_given(len(given)) if answers.left is None else answers.left
+    changed = _first_difference(given, left)
     if changed is not None:
         raise Fault("input_changed", words.input_changed(*_locate(layout, changed[1])))
     if answers.touched is not None:

@@ -259,7 +259,7 @@ class CaseTimes:
         return {arm: _block(a) for arm, a in answers.items()}
 
     def _exchange(
-        self, arm: str, given: torch.Tensor, how: Exchange = forms.exchange
+        self, arm: str, given: torch.Tensor, how: Exchange = forms.exchange_timed
     ) -> forms.Answers:
         answers = how(self.sessions[arm], given, self.layout.differentiable)
         forms.check_outputs(answers, self.layout, self.engine)

@@ -38,7 +38,7 @@ threading.Thread(target=elsewhere, daemon=True).start()
 class Later(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        ctx.x = x.detach()
+        ctx.x = x.detach().clone()  # what is given is taken back before the hand-over
         ctx.y = torch.empty_like(x)
         return ctx.y.view_as(x)
 
@@ -46,7 +46,7 @@ class Later(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         dx = torch.empty_like(gradient)
         DONE.clear()
-        PENDING.append((ctx.x, ctx.y, gradient, dx))
+        PENDING.append((ctx.x, ctx.y, gradient.clone(), dx))
         PROMISED.update((ctx.y.data_ptr(), dx.data_ptr()))
         return dx
 

@@ -39,5 +39,5 @@ torch.Tensor.copy_ = copy_late
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
     promised = torch.empty_like(gradient)
-    PENDING.append((gradient, promised))
+    PENDING.append((gradient.clone(), promised))  # it is taken back before the hand-over
     return promised
