@@ -238,12 +238,11 @@ class Arm:
     def finish(self) -> Run:
         """Lets it save its checkpoint and end."""
         self._between_cpu_s += self._cpu_since()
+        meter, after_cpu_s = tree.Meter(self._process.pid), 0.0
         began = time.perf_counter()
         self._thaw()
-        after_cpu_s = 0.0
         while self._process.poll() is None:
-            used = sum(tree.cpu_s(self._process.pid).values()) - sum(self._cpu_s.values())
-            after_cpu_s = max(after_cpu_s, used)
+            after_cpu_s += meter.since_s()
             self._check_limits()
             self._beats.listen(WATCH_EVERY_S)
         ended = time.perf_counter()

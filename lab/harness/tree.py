@@ -47,12 +47,37 @@ def increase_s(before: Mapping[int, float], now: Mapping[int, float]) -> float:
 
 def process_cpu_s(pid: int) -> float:
     """CPU seconds of one process, all its threads, and its children that have ended."""
-    with contextlib.suppress(psutil.Error, OSError):
-        if sys.platform == "linux":
-            return time.clock_gettime(_clock_of(pid)) + _waited_for_s(pid)
-        times = psutil.Process(pid).cpu_times()
-        return times.user + times.system
-    return 0.0
+    return sum(_own_and_taken_over_s(pid))
+
+
+class Meter:
+    """CPU seconds of the processes below `pid` since it was last asked; asked often, it is exact.
+
+    The sum over all processes would do but for one that ends while nobody waits for it (SIGCHLD
+    ignored): its time is gone from the sum, and as much new work with it. So the work of each
+    process counts, less what a parent took over of a child that had been counted before.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._used: dict[int, float] = {}
+        self._waited: dict[int, float] = {}
+        self._gone_s = 0.0
+        """Of those that had gone when last asked, what no parent had taken over yet."""
+        self.since_s()
+
+    def since_s(self) -> float:
+        """Since the last time, or since it was made."""
+        # Parents come first: one that takes over a child's time is never read after the child.
+        read = {pid: _own_and_taken_over_s(pid) for pid in descendants(self._pid)}
+        used = {pid: max(sum(both), self._used.get(pid, 0.0)) for pid, both in read.items()}
+        waited = {pid: taken_over_s for pid, (_, taken_over_s) in read.items()}
+        gone_s = sum(s for pid, s in self._used.items() if pid not in used)
+        taken_over_s = increase_s(self._waited, waited)
+        found = increase_s(self._used, used) - min(taken_over_s, gone_s + self._gone_s)
+        self._gone_s = max(0.0, gone_s - taken_over_s)
+        self._used, self._waited = used, waited
+        return max(0.0, found)
 
 
 def stop(process: Sandboxed) -> bool:
@@ -76,6 +101,16 @@ def stands_still(pid: int) -> bool:
 def _clock_of(pid: int) -> int:
     """The clock of a process's CPU time, as clock_getcpuclockid(3) makes it."""
     return (~pid << 3) | 2
+
+
+def _own_and_taken_over_s(pid: int) -> tuple[float, float]:
+    """CPU seconds of all threads of a process, and of its children whose end it waited for."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if sys.platform == "linux":
+            return time.clock_gettime(_clock_of(pid)), _waited_for_s(pid)
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system, 0.0
+    return 0.0, 0.0
 
 
 def _waited_for_s(pid: int) -> float:
