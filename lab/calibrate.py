@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 STEP_OP = "muon_orthogonalize"
 STEPS = 20
 EVAL_TOKENS = "16384"
-BENCH_S, RUN_S = 15, 7
-"""Guessed from the length of a tour on two quiet cores: one bench, one training run."""
+BENCH_S, RUN_S = 45, 9
+"""One bench and one training run of the tour preset, on two cores of a shared machine."""
 
 Say = Callable[[str], None]
 
@@ -91,7 +91,7 @@ def calibrate(
     minutes = (len(plan.benches) * BENCH_S + plan.trainings * RUN_S) / 60
     say(
         f"{len(plan.benches)} benches of {target} and {plan.trainings} training runs of {name}: "
-        f"about {minutes:.0f} minutes for the tour preset on two quiet cores. Leave it alone"
+        f"about {minutes:.0f} minutes for the tour preset on two cores. Leave the machine alone"
     )
     try:
         with tempfile.TemporaryDirectory(prefix="kernel-lab-calibrate-") as scratch:

@@ -33,8 +33,9 @@ class Pace:
     rounds: int = 8
     """Per generation and case."""
     least_rounds: int = 4
-    budget_s: float = 20.0
-    """Per case; fewer rounds, but never fewer than `least_rounds`, where they take longer."""
+    budget_s: float = 40.0
+    """Per case; fewer rounds, but never fewer than `least_rounds`, where they take longer. A round
+    of the smallest op takes 0.5 s, most of it to write inputs and to read and poison results."""
     generations: int = 8
     """At most. Starting one takes 2 to 4 s on two cores, its eight rounds about 2 s."""
     least_generations: int = 4
