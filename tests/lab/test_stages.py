@@ -113,7 +113,7 @@ def here(uncalibrated: Lab) -> Lab:
 
 
 def try_it(here: Lab, space: Workspace, pairs: int = 8, fresh: bool = False) -> Tried:
-    settings = run_settings(here, space.seal.preset, "stdlib", 20, "1000", workspace=space)
+    settings = run_settings(here, space.seal.preset, "stdlib", 20, "16384", workspace=space)
     return stages.ab(here, space, settings, pairs=pairs, fresh=fresh)
 
 

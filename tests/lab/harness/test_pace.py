@@ -93,7 +93,7 @@ def test_a_long_bench_makes_the_least_generations() -> None:
 def test_slow_rounds_are_fewer_but_never_too_few() -> None:
     """A case of a second per round must not take ten minutes."""
     assert PACE.rounds_of(0.01) == PACE.rounds
-    assert PACE.rounds_of(0.5) == 5
+    assert PACE.rounds_of(1.0) == 5
     assert PACE.rounds_of(100.0) == PACE.least_rounds
 
 
