@@ -218,7 +218,7 @@ def running_file(folder: TargetFolder, engine: str, registry: Path) -> Path:
     from trainer.hardware import hardware_key
     from trainer.ops import select
 
-    return select(folder, engine, hardware_key(engine), registry)[0]
+    return select(folder, engine, hardware_key(engine), registry).path
 
 
 def incumbent_sha256(lab: Lab, seal: Seal) -> str:

@@ -59,17 +59,15 @@ def examine(lab: Lab) -> Health:
 
 
 def _machine() -> Check:
-    import psutil
-
+    from lab.machine import memory_gib
     from trainer.hardware import usable_cores
     from trainer.system import cpu_model
 
-    memory_gib = psutil.virtual_memory().total / 2**30
     return Check(
         name="machine",
         ok=True,
         detail=f"{platform.system()} {platform.machine()}, {cpu_model()}, {usable_cores()} cores, "
-        f"{memory_gib:.0f} GiB, Python {platform.python_version()}",
+        f"{memory_gib():.0f} GiB, Python {platform.python_version()}",
     )
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lab.machine import memory_gib
 from trainer import chips, system
 from trainer.system import Ask
 
@@ -60,23 +61,13 @@ def look(ask: Ask = system.ask, platform: str = sys.platform) -> Iterator[Accele
 
 def _nvidia(gpu: system.NvidiaGpu) -> Accelerator:
     """A GPU without memory of its own shares the machine's."""
-    unified = gpu.memory_mib is None
-    memory_gib = _memory_gib() if gpu.memory_mib is None else gpu.memory_mib / 1024
+    own_gib = memory_gib() if gpu.memory_mib is None else gpu.memory_mib / 1024
     chip = chips.nvidia(gpu.name)
     if chip is not None:
-        return _listed("cuda", chip, memory_gib)
-    bandwidth_gb_s, peak_tflop_s, source = _measured("cuda", "bfloat16")
-    return Accelerator(
-        "cuda",
-        gpu.name,
-        _multiprocessors(),
-        memory_gib,
-        unified,
-        bandwidth_gb_s,
-        peak_tflop_s,
-        source,
-        source,
-    )
+        return _listed("cuda", chip, own_gib)
+    unified = gpu.memory_mib is None
+    found = _measured("cuda", "bfloat16")
+    return Accelerator("cuda", gpu.name, _multiprocessors(), own_gib, unified, *found)
 
 
 def _apple(ask: Ask) -> Iterator[Accelerator]:
@@ -84,14 +75,11 @@ def _apple(ask: Ask) -> Iterator[Accelerator]:
     cores = system.apple_gpu_cores(ask)
     chip = chips.apple(brand, cores)
     memory = ask("sysctl", "-n", "hw.memsize")
-    memory_gib = int(memory) / 2**30 if memory.isdigit() else _memory_gib()
+    shared_gib = int(memory) / 2**30 if memory.isdigit() else memory_gib()
     if chip is not None:
-        yield _listed("mlx", chip, memory_gib)
+        yield _listed("mlx", chip, shared_gib)
     elif cores is not None:  # a chip that is newer than this table
-        bandwidth_gb_s, peak_tflop_s, source = _measured("mps", "bfloat16")
-        yield Accelerator(
-            "mlx", brand, cores, memory_gib, True, bandwidth_gb_s, peak_tflop_s, source, source
-        )
+        yield Accelerator("mlx", brand, cores, shared_gib, True, *_measured("mps", "bfloat16"))
 
 
 def _listed(engine: str, chip: chips.Chip, memory_gib: float) -> Accelerator:
@@ -112,22 +100,13 @@ def _listed(engine: str, chip: chips.Chip, memory_gib: float) -> Accelerator:
 def _cpu() -> Accelerator:
     from trainer.hardware import usable_cores
 
-    bandwidth_gb_s, peak_tflop_s, source = _measured("cpu", "float32")
-    return Accelerator(
-        "cpu",
-        system.cpu_model(),
-        usable_cores(),
-        _memory_gib(),
-        True,
-        bandwidth_gb_s,
-        peak_tflop_s,
-        source,
-        source,
-    )
+    found = _measured("cpu", "float32")
+    return Accelerator("cpu", system.cpu_model(), usable_cores(), memory_gib(), True, *found)
 
 
-def _measured(engine: str, dtype: str) -> tuple[float, float, str]:
-    """GB/s of main memory and TFLOP/s; zeros where torch cannot use the device."""
+def _measured(engine: str, dtype: str) -> tuple[float, float, str, str]:
+    """GB/s of main memory and TFLOP/s, and the source of each; zeros where torch cannot use the
+    device."""
     import torch
 
     from lab import roofline
@@ -138,9 +117,10 @@ def _measured(engine: str, dtype: str) -> tuple[float, float, str]:
         "mps": torch.backends.mps.is_available(),
     }
     if not usable[engine]:
-        return 0.0, 0.0, "not listed, and this torch cannot measure it"
+        unknown = "not listed, and this torch cannot measure it"
+        return 0.0, 0.0, unknown, unknown
     found = roofline.measure(engine)
-    return found.memory_gb_s, found.peak(dtype) / 1000, MEASURED
+    return found.memory_gb_s, found.peak(dtype) / 1000, MEASURED, MEASURED
 
 
 def _multiprocessors() -> int | None:
@@ -149,9 +129,3 @@ def _multiprocessors() -> int | None:
     if not torch.cuda.is_available():
         return None
     return int(torch.cuda.get_device_properties(0).multi_processor_count)
-
-
-def _memory_gib() -> float:
-    import psutil
-
-    return float(psutil.virtual_memory().total / 2**30)

@@ -33,7 +33,7 @@ def fingerprint(engine: str) -> Machine:
         git_commit=commit,
         git_dirty=bool(commit and _git("status", "--porcelain", "--untracked-files=no")),
         cores=usable_cores(),
-        memory_gib=round(_memory_bytes() / 2**30, 1),
+        memory_gib=round(memory_gib(), 1),
     )
 
 
@@ -71,7 +71,8 @@ def _git(*arguments: str) -> str:
     return ask("git", "--no-optional-locks", "-C", str(ROOT), *arguments)
 
 
-def _memory_bytes() -> int:
+def memory_gib() -> float:
+    """Memory of the whole machine."""
     import psutil
 
-    return int(psutil.virtual_memory().total)
+    return float(psutil.virtual_memory().total / 2**30)

@@ -128,7 +128,7 @@ def status(lab: Lab) -> Status:
         found.append(
             Standing(
                 target=target,
-                incumbent=select(folder, lab.engine, hardware, lab.places.registry)[1],
+                incumbent=select(folder, lab.engine, hardware, lab.places.registry).reason,
                 share=share,
                 ceiling=ceiling,
                 workspaces=tuple(next_step(lab, w) for w in opened if w.seal.target == target),

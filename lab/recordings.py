@@ -193,14 +193,13 @@ def together(lab: Lab, seal: Seal) -> tuple[str, ...]:
     """The targets that one run can record with the seal's: a larger op and what it contains are
     never called at the same places."""
     from trainer.hardware import hardware_key
-    from trainer.ops import IN_PARTS, select
+    from trainer.ops import select
 
-    def in_parts(folder: TargetFolder) -> bool:
-        found = select(folder, seal.engine, hardware_key(seal.engine), lab.places.registry)
-        return found[1].startswith(IN_PARTS)
-
-    folders = _targets()
-    whole = {name: not in_parts(folder) for name, folder in folders.items()}
+    folders, hardware = _targets(), hardware_key(seal.engine)
+    whole = {
+        name: not select(folder, seal.engine, hardware, lab.places.registry).in_parts
+        for name, folder in folders.items()
+    }
     never = {
         part
         for name, folder in folders.items()

@@ -73,9 +73,10 @@ NVIDIA = {
 """Data-centre and workstation cards count tensor cores at full rate, GeForce ones at the half rate
 that they have when they accumulate in float32."""
 
-_FORMS = (("PCIe", "PCIe"), ("NVL", "NVL"), ("SXM", "SXM"), ("HBM3", "SXM"))
-"""Words of a driver's name that tell the board. `NVIDIA H100 80GB HBM3` is the SXM module."""
-_FORM_DEFAULT = {"A100": "SXM", "H100": "SXM", "H200": "SXM"}
+_SEVERAL_BOARDS = ("A100", "H100", "H200")
+_OTHER_FORMS = ("PCIe", "NVL")
+"""Words of a driver's name that tell the board; else it is the SXM module, as in `NVIDIA H100 80GB
+HBM3`."""
 
 
 def nvidia(name: str) -> Chip | None:
@@ -86,10 +87,9 @@ def nvidia(name: str) -> Chip | None:
     if model in NVIDIA:
         return NVIDIA[model]
     series = words[0] if words else ""
-    if series not in _FORM_DEFAULT:
+    if series not in _SEVERAL_BOARDS:
         return None
-    form = next((form for word, form in _FORMS if any(w.startswith(word) for w in words[1:])), "")
-    form = form or _FORM_DEFAULT[series]
+    form = next((f for f in _OTHER_FORMS if any(w.startswith(f) for w in words[1:])), "SXM")
     if series == "A100":
         return NVIDIA[f"A100 {'80' if '80GB' in words else '40'}GB {form}"]
     return NVIDIA.get(f"{series} {form}")

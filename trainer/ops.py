@@ -22,14 +22,13 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kernels.spec import TargetFolder, discover, load_module
 from trainer.errors import EngineError, UsageError, unknown
 from trainer.hardware import framework
 
 REGISTRY = Path(__file__).resolve().parent / "promoted.toml"
-IN_PARTS = "in parts"
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,14 @@ class Promotion:
     file: str
     """Relative to the registry's folder."""
     ledger_ids: tuple[str, ...] = ()
+
+
+class Selected(NamedTuple):
+    """The file chosen for an op, why, and whether the trainer does the op in its parts instead."""
+
+    path: Path
+    reason: str
+    in_parts: bool
 
 
 class OpTable(Mapping[str, Op]):
@@ -120,8 +127,9 @@ def resolve(
             table[name] = _forced(name, overrides[name])
         else:
             op = _load(name, *select(folder, engine, hardware, registry))
-            sha256 = incumbent_sha256(folder, engine, hardware, registry)
-            table[name] = replace(op, sha256=sha256)
+            if op.in_parts:
+                op = replace(op, sha256=incumbent_sha256(folder, engine, hardware, registry))
+            table[name] = op
     for name, folder in folders.items():
         if not table[name].in_parts:
             _take_precedence(name, folder.target.contains, table, overrides)
@@ -147,11 +155,11 @@ def _take_precedence(
         table[part] = replace(table[part], reason=reason)
 
 
-def _load(name: str, path: Path, reason: str) -> Op:
+def _load(name: str, path: Path, reason: str, in_parts: bool = False) -> Op:
     data = path.read_bytes()
     function = getattr(load_module(path), name)
     sha256 = hashlib.sha256(data).hexdigest()
-    return Op(name, function, sha256, path, reason, reason.startswith(IN_PARTS))
+    return Op(name, function, sha256, path, reason, in_parts)
 
 
 def _forced(name: str, path: Path) -> Op:
@@ -170,23 +178,24 @@ def select(
     engine: str,
     hardware: str,
     registry: Path = REGISTRY,
-) -> tuple[Path, str]:
+) -> Selected:
     """The file that a run uses for this op when none is forced, and why. Loads nothing."""
     incumbent = folder.incumbent(framework(engine))
-    default = IN_PARTS if folder.target.parts else "incumbent"
+    in_parts = bool(folder.target.parts)
+    default = "in parts" if in_parts else "incumbent"
     key = (folder.id, engine, hardware)
     promotion = next(
         (p for p in read_registry(registry) if (p.op, p.engine, p.hardware) == key), None
     )
     if promotion is None:
-        return incumbent, default
+        return Selected(incumbent, default, in_parts)
     path = (registry.parent / promotion.file).resolve()
     short = promotion.candidate_sha256[:12]
     if not path.is_file():
-        return incumbent, f"{default} (promoted {short}: file is gone)"
+        return Selected(incumbent, f"{default} (promoted {short}: file is gone)", in_parts)
     if hashlib.sha256(path.read_bytes()).hexdigest() != promotion.candidate_sha256:
-        return incumbent, f"{default} (promoted {short}: file was edited)"
-    return path, f"promoted {short}"
+        return Selected(incumbent, f"{default} (promoted {short}: file was edited)", in_parts)
+    return Selected(path, f"promoted {short}", in_parts=False)
 
 
 def incumbent_sha256(
@@ -199,9 +208,9 @@ def incumbent_sha256(
 
     In parts, the hash of the incumbent file's and those of the contained ops.
     """
-    path, reason = select(folder, engine, hardware, registry)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    parts = folder.target.contains if reason.startswith(IN_PARTS) else ()
+    selected = select(folder, engine, hardware, registry)
+    sha256 = hashlib.sha256(selected.path.read_bytes()).hexdigest()
+    parts = folder.target.contains if selected.in_parts else ()
     if not parts:
         return sha256
     folders = discover(folder.path.parent)

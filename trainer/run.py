@@ -79,12 +79,7 @@ class Session:
         _check_instruments(settings, self.choice.value)
         self.hardware = hardware_key(self.choice.value)
         before = self._switches()
-        self.ops = resolve(
-            self.choice.value,
-            self.hardware,
-            settings.ops,
-            settings.registry,
-        )
+        self.ops = resolve(self.choice.value, self.hardware, settings.ops, settings.registry)
         switches.refuse_change(before, "loading the ops")
         self.prepared = open_prepared(settings.data)
         config = self.config

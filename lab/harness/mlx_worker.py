@@ -101,9 +101,7 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             host_ns = time.perf_counter_ns() - start
         except Exception as error:
             self.results.clear()
-            raise worker.Refusal(
-                worker.reason_of(error, "raised"), worker.explain(error, self.path)
-            ) from None
+            raise self.refusal(error) from None
         return {"type": "Ran", "host_ns": host_ns, "device_ns": 0}
 
     def next(self, slot: int, differentiate: bool) -> dict[str, Any]:
@@ -117,9 +115,7 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             self.mx.synchronize()
         except Exception as error:
             self.results.clear()
-            raise worker.Refusal(
-                worker.reason_of(error, "raised"), worker.explain(error, self.path)
-            ) from None
+            raise self.refusal(error) from None
         return {}
 
     def fetch(self) -> dict[str, Any]:
@@ -130,9 +126,7 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
                 for slot, (result, gradients) in zip(self.slots, self.results, strict=False)
             ]
         except Exception as error:
-            raise worker.Refusal(
-                worker.reason_of(error, "raised"), worker.explain(error, self.path)
-            ) from None
+            raise self.refusal(error) from None
         finally:
             self.results.clear()
         return {"type": "Fetched", "calls": calls}

@@ -213,7 +213,7 @@ class Worker:
         try:
             spec.loader.exec_module(module)
         except Exception as error:
-            raise Refusal(reason_of(error, "import"), explain(error, self.path)) from None
+            raise self.refusal(error, "import") from None
         self.function = getattr(module, function, None)
         if not callable(self.function):
             raise Refusal("missing_function", f"the file defines no function {function}")
@@ -261,7 +261,7 @@ class Worker:
                 host_ns = time.perf_counter_ns() - start
         except Exception as error:
             self.results.clear()
-            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+            raise self.refusal(error) from None
         device_ns = int(events[0].elapsed_time(events[1]) * 1e6) if events else 0
         return {"type": "Ran", "host_ns": host_ns, "device_ns": device_ns}
 
@@ -280,7 +280,7 @@ class Worker:
             self.synchronize()
         except Exception as error:
             self.results.clear()
-            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+            raise self.refusal(error) from None
         return {}
 
     def fetch(self) -> dict[str, Any]:
@@ -297,7 +297,7 @@ class Worker:
                 size = len(calls) * self.layout["given_bytes"]
                 self.host[:size].copy_(self.arena[:size])
         except Exception as error:
-            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+            raise self.refusal(error) from None
         finally:
             self.results.clear()
             self.torch.set_num_threads(threads)
@@ -313,7 +313,7 @@ class Worker:
             with torch.set_grad_enabled(differentiate), recorder(torch) as operators:
                 self.call(self.slots[0], differentiate)
         except Exception as error:
-            raise Refusal(reason_of(error, "raised"), explain(error, self.path)) from None
+            raise self.refusal(error) from None
         return {"type": "Traced", "operators": [*opaque, *operators.seen]}
 
     # ---- how ----
@@ -342,6 +342,10 @@ class Worker:
             if self.differentiable(outputs, slot):
                 raise
             return (None,) * len(slot.leaves)  # the judge sees from the outputs why
+
+    def refusal(self, error: Exception, otherwise: str = "raised") -> Refusal:
+        """What is said of an error of the candidate's."""
+        return Refusal(reason_of(error, otherwise), explain(error, self.path))
 
     def ask_for_gradients(self, slots: list[Slot], differentiate: bool) -> None:
         """Whether inputs require gradients. In evaluation none does, as no weight is trained."""

@@ -17,7 +17,7 @@ MEASURED = roofline.Roofline(((2**18, 200.0), (2**28, 20.0)), {"float32": 160.0,
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cores of a server, whatever these tests run on."""
     monkeypatch.setattr(roofline, "measure", lambda engine: MEASURED)
-    monkeypatch.setattr(hardware, "_memory_gib", lambda: 121.0)
+    monkeypatch.setattr(hardware, "memory_gib", lambda: 121.0)
 
 
 def machine(**answers: str) -> Ask:
