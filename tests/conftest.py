@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.isolation import FORCE, NONE
+from trainer.hardware import usable_cores
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -39,6 +40,14 @@ def _workers_run_somewhere() -> None:
     """Where no sandbox works, workers run in `none`: what a worker answers can be tested there."""
     if missing_sandbox():
         os.environ[FORCE] = NONE
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """All tests run in one process per core. Some of them run in this one, where a debugger works,
+    and so do those for a device, which there is one of."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    one_device = config.option.markexpr in ("gpu", "apple")
+    return usable_cores() if everything and not one_device else 0
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
