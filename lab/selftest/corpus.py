@@ -3,6 +3,7 @@
     tests/attacks/a_replay/keyed_by_id.py       category "A replay"
     tests/honest/rmsnorm/by_chunks.py           category "honest"
     kernels/rmsnorm/cheats/zeros.py             category "own cheats"
+    kernels/rmsnorm/candidates/torch.py         category "honest in training"
 
 The docstring's first line says what it tries. Of an attack, four more follow: `Target:`, `Stage:`,
 `Expected:` (several joined by `or` where chance decides) and `Notes:` (its kin in the literature).
@@ -21,7 +22,9 @@ from kernels.spec import discover
 from lab.errors import CommandError
 from lab.places import ROOT
 
-HONEST = "honest"
+HONEST, TRAINING = "honest", "honest in training"
+FAIR = (HONEST, TRAINING)
+"""What must not be refused."""
 OWN_CHEATS = "own cheats"
 STAGES = ("verify", "bench", "ab", "seal", "ledger", "gate")
 KNOWN_HOLES = "known_holes.txt"
@@ -69,6 +72,24 @@ def honest(root: Path = ROOT) -> list[Entry]:
             known_hole=refusals.get(_name(path), ""),
         )
         for path in files
+    ]
+
+
+def starting_candidates() -> list[Entry]:
+    """What each target starts with, to be trained with: an A/B of it must not break off."""
+    candidates = {one.id: one.starting_candidate("torch") for one in discover().values()}
+    return [
+        Entry(
+            name=f"{target}/candidate",
+            category=TRAINING,
+            path=path,
+            summary=_docstring(path).partition("\n")[0],
+            target=target,
+            stage="ab",
+            expected=("no_gain", "faster"),
+        )
+        for target, path in candidates.items()
+        if path is not None
     ]
 
 

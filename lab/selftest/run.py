@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from lab.errors import CommandError
 from lab.progress import Progress, silent
 from lab.selftest import corpus
-from lab.selftest.corpus import HONEST, Entry
+from lab.selftest.corpus import FAIR, Entry
 from lab.selftest.scorecard import Scorecard
 from lab.selftest.trials import Trial, Trials, planted_secret
 
@@ -45,14 +45,19 @@ def run(
         hardware=fingerprint(engine).hardware,
         isolation=isolation(),
         seconds=time.monotonic() - started,
-        trials=tuple(sorted(trials, key=lambda t: (t.category == HONEST, t.category[1] != " "))),
+        trials=tuple(sorted(trials, key=lambda t: (t.category in FAIR, t.category[1] != " "))),
         timed=timed,
     )
 
 
 def chosen(only: str | None, quick: bool) -> list[Entry]:
     """The entries asked for, in order of category."""
-    every = [*corpus.attacks(), *([] if quick else corpus.own_cheats()), *corpus.honest()]
+    every = [
+        *corpus.attacks(),
+        *([] if quick else corpus.own_cheats()),
+        *corpus.honest(),
+        *corpus.starting_candidates(),
+    ]
     found = [
         entry
         for entry in every
@@ -67,7 +72,7 @@ def chosen(only: str | None, quick: bool) -> list[Entry]:
 
 def try_all(entries: Sequence[Entry], engine: str, progress: Progress) -> list[Trial]:
     """Every entry, those of one target and stage together, so that workers can be kept."""
-    order = sorted(entries, key=lambda e: (e.category == HONEST, e.target, e.stage))
+    order = sorted(entries, key=lambda e: (e.category in FAIR, e.target, e.stage))
     found: dict[str, Trial] = {}
     with planted_secret(), Trials(engine) as trials:
         for number, entry in enumerate(order):

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from lab.outcomes import Interval
-from lab.selftest.corpus import HONEST
+from lab.selftest.corpus import FAIR
 from lab.selftest.trials import Trial
 
 HEADINGS = (
@@ -57,7 +57,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
             [category, *_counts([t for t in self.trials if t.category == category])]
             for category in categories
         ]
-        attacks = [t for t in self.trials if t.category != HONEST]
+        attacks = [t for t in self.trials if t.category not in FAIR]
         return [*rows, ["all attacks", *_counts(attacks)]]
 
     def markdown(self) -> str:

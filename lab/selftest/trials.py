@@ -19,7 +19,7 @@ from lab.harness.bench import CONTROL_MARGIN
 from lab.harness.judge import Patience
 from lab.outcomes import Failed, Measured, Quarantined
 from lab.selftest.arena import Arena
-from lab.selftest.corpus import HONEST, Entry
+from lab.selftest.corpus import FAIR, HONEST, Entry
 from lab.selftest.training import Course
 
 WITH_ATTACKS = Patience(call_s=20.0, memory_bytes=2**30)
@@ -166,10 +166,10 @@ def planted_secret() -> Iterator[None]:
 
 
 def _end(entry: Entry, met: str) -> End:
-    if entry.category == HONEST:
-        return "as expected" if met == "passed" else "falsely rejected"
     if met in entry.expected:
         return "as expected"
+    if entry.category in FAIR:
+        return "falsely rejected"
     if met in NOISE:
         return "not run"
     return "missed" if met in GOT_THROUGH else "another reason"

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import torch
 
+from kernels.spec import discover
 from lab.errors import CommandError
 from lab.harness.handicaps import slowed_op
 from lab.outcomes import Interval
@@ -112,6 +113,23 @@ def test_an_honest_candidate_that_is_refused_is_the_harnesss_fault(
     entry = Entry("rmsnorm/one", HONEST, tmp_path, "", "rmsnorm", "verify", ("passed",))
     monkeypatch.setattr(Trials, "_meet", lambda self, entry, following: (met, ""))
     assert Trials("cpu").run(entry).end == "falsely rejected"
+
+
+@pytest.mark.parametrize(
+    ("met", "end"),
+    [("no_gain", "as expected"), ("faster", "as expected"), ("diverged", "falsely rejected")],
+)
+def test_every_target_s_candidate_trains_and_may_win(
+    monkeypatch: pytest.MonkeyPatch, met: str, end: str
+) -> None:
+    """Honest as it is, a win is none of an attack, and an A/B that breaks off refuses it."""
+    entries = corpus.starting_candidates()
+    assert {entry.target for entry in entries} == set(discover())
+    assert all(entry.path.is_file() and entry.stage == "ab" for entry in entries)
+    monkeypatch.setattr(Trials, "_meet", lambda self, entry, following: (met, ""))
+    found = Trials("cpu").run(entries[0])
+    assert found.end == end
+    assert scorecard(trial(), found).rows()[-1][:2] == ["all attacks", "1"]
 
 
 @pytest.mark.parametrize("end", ["missed", "another reason", "falsely rejected"])
