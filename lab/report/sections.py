@@ -45,9 +45,11 @@ def profile_section(profile: Profiled | None, figure: Markup) -> Markup:
         f"account for {percent_text(profile.covered)} of it. Measured here: "
         f"{number_text(profile.bandwidth_gb_s)} GB/s, {number_text(profile.peak_gflop_s)} GFLOP/s. "
         "The last two columns are the speed-up of the whole step if the op took no time, and if it "
-        "took the least possible."
+        "took the least possible. A target that the trainer runs in parts stands below them: its "
+        "time is theirs."
     )
-    rows = [_op_row(op) for op in sorted(profile.ops, key=lambda op: -op.share)]
+    rows = [_op_row(op, "target" if op.target else "") for op in _by_share(profile.ops)]
+    rows += [_op_row(op, "in parts") for op in _by_share(profile.larger)]
     headings = [
         *("op", "", ">share", ">per step", ">forward", ">backward", ">calls", ">MB"),
         *(">GFLOP", ">roofline", ">if removed", ">at roofline"),
@@ -63,10 +65,14 @@ def profile_section(profile: Profiled | None, figure: Markup) -> Markup:
     )
 
 
-def _op_row(op: HotOp) -> list[str | Markup]:
+def _by_share(ops: Sequence[HotOp]) -> list[HotOp]:
+    return sorted(ops, key=lambda op: -op.share)
+
+
+def _op_row(op: HotOp, kind: str) -> list[str | Markup]:
     return [
         element("code", op.op),
-        "target" if op.target else "",
+        kind,
         percent_text(op.share),
         ms_text(op.time_ms),
         ms_text(op.forward_ms),

@@ -236,15 +236,20 @@ def _pair_table(pairs: Sequence[Pair]) -> Markup:
             f"{pair.incumbent.val_bpb:.5f}",
             f"{pair.candidate.val_bpb:.5f}",
             f"{pair.candidate.val_bpb - pair.incumbent.val_bpb:+.5f}",
+            "" if pair.apart is None else percent_text(pair.apart),
             f"{pair.incumbent.wall_s:.1f}, {pair.candidate.wall_s:.1f}",
         ]
         for number, pair in enumerate(pairs, start=1)
     ]
     headings = [
         *("pair", ">seed", "order", ">incumbent, ms", ">candidate, ms", ">speed-up"),
-        *(">incumbent val_bpb", ">candidate val_bpb", ">difference", ">whole runs, s"),
+        *(">incumbent val_bpb", ">candidate val_bpb", ">difference", ">apart"),
+        ">whole runs, s",
     ]
-    caption = "Time per step and val_bpb of each pair; both runs of a pair have the same seed"
+    caption = (
+        "Time per step and val_bpb of each pair; both runs of a pair have the same seed, and their "
+        "tensors end so far apart, as a share of the way that training moved them"
+    )
     return table(caption, headings, rows)
 
 

@@ -173,6 +173,27 @@ def test_the_profile_table_has_every_op() -> None:
         assert row[-2:] == [f"{op.ceiling_removed:.3f}x", f"{op.ceiling_roofline:.3f}x"]
 
 
+def test_a_target_in_parts_stands_below_the_ops_that_it_consists_of() -> None:
+    """Else the table seems to say more than a whole step, or hides what is worth replacing."""
+    ledger = samples.Ledger()
+    profile = ledger.profiled()
+    larger = msgspec.structs.replace(profile.ops[0], op="whole_block", share=0.99)
+    ledger.lines[-1] = msgspec.structs.replace(profile, larger=(larger,))
+    rows = [row for row in Page(page(ledger.lines)).rows if len(row) == 12]
+    assert rows[-1][:3] == ["whole_block", "in parts", "99.0%"]
+
+
+def test_a_pair_shows_how_far_its_runs_ended_apart() -> None:
+    """The number behind `trained_differently`; older records have none."""
+    ledger = samples.Ledger()
+    compared = ledger.tried().outcome
+    told = msgspec.structs.replace(compared.pairs[0], apart=0.0123)
+    outcome = msgspec.structs.replace(compared, pairs=(told, *compared.pairs[1:]))
+    ledger.lines[-1] = msgspec.structs.replace(ledger.lines[-1], outcome=outcome)
+    rows = [row for row in Page(page(ledger.lines)).rows if row[2:3] in (["AB"], ["BA"])]
+    assert [row[9] for row in rows] == ["1.2%", *[""] * (len(rows) - 1)]
+
+
 def test_what_it_rests_on_can_be_looked_up() -> None:
     """Hashes and ledger ids in full: a short hash proves nothing."""
     found, lines = read("hold"), SCENARIOS["hold"]
