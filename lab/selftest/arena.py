@@ -21,6 +21,7 @@ from lab.harness import BenchSettings, bench
 from lab.harness.judge import Fault, Patience, Session
 from lab.harness.verify import judge as judge_verify
 from lab.outcomes import Failed, Measured, Passed, Quarantined
+from trainer.hardware import framework
 
 if TYPE_CHECKING:
     from lab.harness.pace import Pace
@@ -113,7 +114,7 @@ class Arena:
 
     def _incumbent(self) -> Session:
         if self._trusted is None:
-            incumbent = self.folder.incumbent("torch")
+            incumbent = self.folder.incumbent(framework(self._engine))
             self._trusted = self._session(incumbent, Patience(total_s=LONG_S))
         return self._trusted
 

@@ -7,6 +7,7 @@
 
 The docstring's first line says what it tries. Of an attack, four more follow: `Target:`, `Stage:`,
 `Expected:` (several joined by `or` where chance decides) and `Notes:` (its kin in the literature).
+A file of either corpus that is not in torch has a line `Language:`.
 Reads the files, never runs them.
 """
 
@@ -45,6 +46,7 @@ class Entry:
     expected: tuple[str, ...]
     known_hole: str = ""
     """Why an attack gets through today, where it does, or an honest candidate does not."""
+    language: str = "torch"
 
 
 def attacks(root: Path = ROOT) -> list[Entry]:
@@ -70,6 +72,7 @@ def honest(root: Path = ROOT) -> list[Entry]:
             stage="verify",
             expected=("passed",),
             known_hole=refusals.get(_name(path), ""),
+            language=_language(_docstring(path)),
         )
         for path in files
     ]
@@ -139,7 +142,13 @@ def _attack(path: Path, known_hole: str) -> Entry:
         stage=stage,
         expected=tuple(_field(path, text, "Expected").split(" or ")),
         known_hole=known_hole,
+        language=_language(text),
     )
+
+
+def _language(text: str) -> str:
+    found = re.search(r"^Language: (\w+)$", text, re.M)
+    return found[1] if found else "torch"
 
 
 def _docstring(path: Path) -> str:

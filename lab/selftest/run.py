@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from lab.errors import CommandError
 from lab.progress import Progress, silent
@@ -72,7 +73,7 @@ def chosen(only: str | None, quick: bool) -> list[Entry]:
 
 def try_all(entries: Sequence[Entry], engine: str, progress: Progress) -> list[Trial]:
     """Every entry, those of one target and stage together, so that workers can be kept."""
-    order = sorted(entries, key=lambda e: (e.category in FAIR, e.target, e.stage))
+    order = sorted(entries, key=lambda e: (e.category in FAIR, e.target, e.language, e.stage))
     found: dict[str, Trial] = {}
     with planted_secret(), Trials(engine) as trials:
         for number, entry in enumerate(order):
@@ -84,8 +85,13 @@ def try_all(entries: Sequence[Entry], engine: str, progress: Progress) -> list[T
 
 
 def not_run(entry: Entry) -> Trial | None:
-    """The trial of an entry that this machine has no compiler for, else None."""
-    if NEEDS_COMPILER not in entry.summary or shutil.which("g++") or shutil.which("clang++"):
+    """The trial of an entry whose compiler or framework this machine lacks, else None."""
+    lacking = ""
+    if NEEDS_COMPILER in entry.summary and not (shutil.which("g++") or shutil.which("clang++")):
+        lacking = "there is no C++ compiler here"
+    if entry.language == "mlx" and find_spec("mlx") is None:
+        lacking = "there is no MLX here"
+    if not lacking:
         return None
     return Trial(
         name=entry.name,
@@ -94,6 +100,6 @@ def not_run(entry: Entry) -> Trial | None:
         stage=entry.stage,
         expected=" or ".join(entry.expected),
         met="nothing",
-        detail="there is no C++ compiler here",
+        detail=lacking,
         end="not run",
     )

@@ -60,7 +60,7 @@ class Trials:
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._folders = discover()
-        self._arenas: dict[tuple[str, bool], Arena] = {}
+        self._arenas: dict[tuple[str, str, bool], Arena] = {}
         self._course: Course | None = None
 
     def __enter__(self) -> Trials:
@@ -111,8 +111,7 @@ class Trials:
     def _verify(self, entry: Entry, following: Entry | None) -> tuple[str, str]:
         arena = self._arena(entry)
         arena.start(entry.path)
-        same = following and (following.target, following.stage) == (entry.target, "verify")
-        if following and same:
+        if following and _kind(following) == _kind(entry):
             self._arena(following).start(following.path)
         outcome = arena.verify(entry.path)
         if isinstance(outcome, Failed):
@@ -146,13 +145,19 @@ class Trials:
 
     def _arena(self, entry: Entry) -> Arena:
         honest = entry.category == HONEST
-        key = (entry.target, honest)
+        key = (entry.target, entry.language, honest)
         if key not in self._arenas:
             for other in [k for k in self._arenas if k != key]:
                 self._arenas.pop(other).close()
             patience = Patience() if honest else WITH_ATTACKS
-            self._arenas[key] = Arena(self._folders[entry.target], self._engine, patience)
+            engine = "mlx" if entry.language == "mlx" else self._engine
+            self._arenas[key] = Arena(self._folders[entry.target], engine, patience)
         return self._arenas[key]
+
+
+def _kind(entry: Entry) -> tuple[str, str, str]:
+    """Entries of the same kind meet in the same arena."""
+    return entry.target, entry.stage, entry.language
 
 
 @contextmanager
