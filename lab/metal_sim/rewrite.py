@@ -4,7 +4,8 @@
 
 - `threadgroup float shared[32];` becomes a variable of its own section; before pointers, references
   and parameters the word is left to a macro.
-- Floating point literals without a suffix get an `f`: Metal has no double.
+- Floating point literals without a suffix get an `f`, since Metal has no double; 1.0bf is a cast,
+  since C++ allows no such suffix.
 - An array parameter in constant memory becomes the pointer that it is.
 - Metal's own attributes (`[[kernel]]`, `[[buffer(0)]]`, the thread's attributes) go; any other
   attribute stays, and the compiler rejects it.
@@ -29,7 +30,9 @@ TOKEN = re.compile(
       | :: | -> | \[\[ | \]\] | .""",
     re.S | re.X,
 )
-FLOATING = re.compile(r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+")
+FLOATING = re.compile(
+    r"((?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+)(?P<suffix>[hH]|bf|BF)?"
+)
 QUALIFIERS = ("const", "constexpr", "volatile")
 VARIABLE = "METAL_SIM_GROUP_VARIABLE"
 _PLAIN = ("kernel",)
@@ -73,7 +76,11 @@ def _in_macro(line: str) -> str:
 
 
 def _single_precision(token: str) -> str:
-    return f"{token}f" if FLOATING.fullmatch(token) else token
+    literal = FLOATING.fullmatch(token)
+    if literal is None:
+        return token
+    form = {"h": "{}h", "bf": "((bfloat){}f)"}.get((literal["suffix"] or "").lower(), "{}f")
+    return form.format(literal[1])
 
 
 def _declares_variable(tokens: list[str], spoken: list[int], order: int) -> bool:

@@ -66,6 +66,7 @@ class KernelSource:
     parameters: tuple[Parameter, ...]
     attributes: tuple[str, ...]
     template: tuple[str, ...]
+    fast_math: bool
 
     @property
     def text(self) -> str:
@@ -100,6 +101,7 @@ def generate(kernel: MetalKernel, call: Call) -> KernelSource:
         parameters=(*(parameter for parameter, _ in inputs), *outputs),
         attributes=attributes,
         template=values,
+        fast_math=kernel.math_mode == "fast",
     )
 
 

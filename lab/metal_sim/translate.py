@@ -92,7 +92,8 @@ def strict_diagnostics(builds: Builds, source: KernelSource) -> tuple[Diagnostic
 def _kernel(source: KernelSource) -> str:
     parts = (("header", source.header), ("signature", source.signature))
     marked = "".join(f'#line 1 "{part}"\n{for_compiler(text)}\n' for part, text in parts)
-    return f'{marked}#line 1 "body"\n{for_compiler(source.body)}\n}}\n'
+    mode = "#define __FAST_MATH__ 1\n" if source.fast_math else ""
+    return f'{mode}{marked}#line 1 "body"\n{for_compiler(source.body)}\n}}\n'
 
 
 def _argument(index: int, parameter: Parameter) -> str:

@@ -69,6 +69,18 @@ METAL_SIM_ATOMIC_UPDATE(atomic_fetch_or_explicit, a | b)
 METAL_SIM_ATOMIC_UPDATE(atomic_fetch_xor_explicit, a ^ b)
 METAL_SIM_ATOMIC_UPDATE(atomic_fetch_max_explicit, a > b ? a : b)
 METAL_SIM_ATOMIC_UPDATE(atomic_fetch_min_explicit, a < b ? a : b)
+// Of ulong in device memory, which have no result.
+#ifdef METAL_SIM_ADDRESS_SPACES
+#define METAL_SIM_ULONG volatile METAL_SIM_DEVICE atomic_ulong
+#else
+#define METAL_SIM_ULONG volatile atomic_ulong
+#endif
+METAL_SIM_INLINE void atomic_max_explicit(METAL_SIM_ULONG* object, ulong b, memory_order order) {
+  atomic_fetch_max_explicit(object, b, order);
+}
+METAL_SIM_INLINE void atomic_min_explicit(METAL_SIM_ULONG* object, ulong b, memory_order order) {
+  atomic_fetch_min_explicit(object, b, order);
+}
 #define METAL_SIM_ATOMIC_EXCHANGE(SPACE)                                                           \
   template <class T>                                                                               \
   METAL_SIM_INLINE bool atomic_compare_exchange_weak_explicit(                                     \

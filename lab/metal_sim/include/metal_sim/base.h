@@ -81,14 +81,20 @@ typedef __bf16 bfloat;
 #define M_SQRT2_F 1.41421356237309504880f
 #define M_SQRT1_2_F 0.707106781186547524401f
 #define M_E_H ((half)M_E_F)
-#define M_PI_H ((half)M_PI_F)
 #define M_LOG2E_H ((half)M_LOG2E_F)
+#define M_LOG10E_H ((half)M_LOG10E_F)
 #define M_LN2_H ((half)M_LN2_F)
+#define M_LN10_H ((half)M_LN10_F)
+#define M_PI_H ((half)M_PI_F)
+#define M_PI_2_H ((half)M_PI_2_F)
+#define M_PI_4_H ((half)M_PI_4_F)
+#define M_1_PI_H ((half)M_1_PI_F)
+#define M_2_PI_H ((half)M_2_PI_F)
+#define M_2_SQRTPI_H ((half)M_2_SQRTPI_F)
+#define M_SQRT2_H ((half)M_SQRT2_F)
+#define M_SQRT1_2_H ((half)M_SQRT1_2_F)
 
 constexpr half operator""h(long double value) { return (half)value; }
-constexpr half operator""H(long double value) { return (half)value; }
-constexpr bfloat operator""bf(long double value) { return (bfloat)(float)value; }
-constexpr bfloat operator""BF(long double value) { return (bfloat)(float)value; }
 
 namespace metal {
 using ::bfloat;

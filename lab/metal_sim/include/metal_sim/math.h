@@ -18,6 +18,70 @@ constexpr METAL_SIM_INLINE float within_unit(float x) {
   return __builtin_fminf(__builtin_fmaxf(x, 0.0f), 1.0f);
 }
 
+// Before the functions of lanes, which see the scalar ones above them only.
+#define METAL_SIM_INTEGER(T)                                                                       \
+  constexpr METAL_SIM_INLINE T abs(T x) { return T(x < T(0) ? -x : x); }                           \
+  constexpr METAL_SIM_INLINE T min(T a, T b) { return a < b ? a : b; }                             \
+  constexpr METAL_SIM_INLINE T max(T a, T b) { return a > b ? a : b; }                             \
+  constexpr METAL_SIM_INLINE T clamp(T x, T low, T high) { return min(max(x, low), high); }        \
+  METAL_SIM_INLINE T absdiff(T a, T b) { return T(a > b ? a - b : b - a); }                        \
+  METAL_SIM_INLINE T popcount(T x) {                                                               \
+    return T(__builtin_popcountll((make_unsigned_t<T>)x));                                         \
+  }                                                                                                \
+  METAL_SIM_INLINE T clz(T x) {                                                                    \
+    constexpr int width = 8 * sizeof(T);                                                           \
+    return x == 0 ? T(width) : T(__builtin_clzll((make_unsigned_t<T>)x) - (64 - width));           \
+  }                                                                                                \
+  METAL_SIM_INLINE T ctz(T x) {                                                                    \
+    return x == 0 ? T(8 * sizeof(T)) : T(__builtin_ctzll((make_unsigned_t<T>)x));                  \
+  }                                                                                                \
+  METAL_SIM_INLINE T rotate(T x, T by) {                                                           \
+    constexpr unsigned width = 8 * sizeof(T);                                                      \
+    unsigned left = (unsigned)by & (width - 1), right = (width - left) & (width - 1);              \
+    return T(((make_unsigned_t<T>)x << left) | ((make_unsigned_t<T>)x >> right));                  \
+  }                                                                                                \
+  METAL_SIM_INLINE T reverse_bits(T x) {                                                           \
+    return T(__builtin_bitreverse64((make_unsigned_t<T>)x) >> (64 - 8 * sizeof(T)));               \
+  }                                                                                                \
+  METAL_SIM_INLINE T addsat(T a, T b) {                                                            \
+    __int128 sum = (__int128)a + b, low = numeric_limits<T>::min();                                \
+    __int128 high = numeric_limits<T>::max();                                                      \
+    return T(sum < low ? low : sum > high ? high : sum);                                           \
+  }                                                                                                \
+  METAL_SIM_INLINE T subsat(T a, T b) {                                                            \
+    __int128 sum = (__int128)a - b, low = numeric_limits<T>::min();                                \
+    __int128 high = numeric_limits<T>::max();                                                      \
+    return T(sum < low ? low : sum > high ? high : sum);                                           \
+  }                                                                                                \
+  METAL_SIM_INLINE T hadd(T a, T b) { return T(((__int128)a + b) >> 1); }                          \
+  METAL_SIM_INLINE T rhadd(T a, T b) { return T(((__int128)a + b + 1) >> 1); }                     \
+  METAL_SIM_INLINE T mulhi(T a, T b) { return T(((__int128)a * (__int128)b) >> 8 * sizeof(T)); }   \
+  METAL_SIM_INLINE T madhi(T a, T b, T c) { return T(mulhi(a, b) + c); }                           \
+  METAL_SIM_INLINE T madsat(T a, T b, T c) {                                                       \
+    __int128 sum = (__int128)a * b + c, low = numeric_limits<T>::min();                            \
+    __int128 high = numeric_limits<T>::max();                                                      \
+    return T(sum < low ? low : sum > high ? high : sum);                                           \
+  }                                                                                                \
+  METAL_SIM_INLINE T extract_bits(T x, uint offset, uint bits) {                                   \
+    if (bits == 0) return T(0);                                                                    \
+    constexpr int width = 8 * sizeof(T);                                                           \
+    T high = T((make_unsigned_t<T>)x << (width - offset - bits));                                  \
+    return T(high >> (width - bits));                                                              \
+  }                                                                                                \
+  METAL_SIM_INLINE T insert_bits(T base, T insert, uint offset, uint bits) {                       \
+    make_unsigned_t<T> mask = bits ? (make_unsigned_t<T>(-1) >> (8 * sizeof(T) - bits)) << offset  \
+                                   : 0;                                                            \
+    return T(((make_unsigned_t<T>)base & ~mask) | (((make_unsigned_t<T>)insert << offset) & mask));\
+  }
+METAL_SIM_INTEGER(char)
+METAL_SIM_INTEGER(uchar)
+METAL_SIM_INTEGER(short)
+METAL_SIM_INTEGER(ushort)
+METAL_SIM_INTEGER(int)
+METAL_SIM_INTEGER(uint)
+METAL_SIM_INTEGER(long)
+METAL_SIM_INTEGER(ulong)
+
 #define METAL_SIM_UNARY_OF(T, NAME, VALUE)                                                         \
   METAL_SIM_INLINE T NAME(T given) { float x = (float)given; return T(VALUE); }
 #define METAL_SIM_UNARY(NAME, VALUE)                                                               \
@@ -132,69 +196,18 @@ METAL_SIM_FLOATING(float)
 METAL_SIM_FLOATING(half)
 METAL_SIM_FLOATING(bfloat)
 
-#define METAL_SIM_INTEGER(T)                                                                       \
-  constexpr METAL_SIM_INLINE T abs(T x) { return T(x < T(0) ? -x : x); }                           \
-  constexpr METAL_SIM_INLINE T min(T a, T b) { return a < b ? a : b; }                             \
-  constexpr METAL_SIM_INLINE T max(T a, T b) { return a > b ? a : b; }                             \
-  constexpr METAL_SIM_INLINE T clamp(T x, T low, T high) { return min(max(x, low), high); }        \
-  METAL_SIM_INLINE T absdiff(T a, T b) { return T(a > b ? a - b : b - a); }                        \
-  METAL_SIM_INLINE T popcount(T x) {                                                               \
-    return T(__builtin_popcountll((make_unsigned_t<T>)x));                                         \
-  }                                                                                                \
-  METAL_SIM_INLINE T clz(T x) {                                                                    \
-    constexpr int width = 8 * sizeof(T);                                                           \
-    return x == 0 ? T(width) : T(__builtin_clzll((make_unsigned_t<T>)x) - (64 - width));           \
-  }                                                                                                \
-  METAL_SIM_INLINE T ctz(T x) {                                                                    \
-    return x == 0 ? T(8 * sizeof(T)) : T(__builtin_ctzll((make_unsigned_t<T>)x));                  \
-  }                                                                                                \
-  METAL_SIM_INLINE T rotate(T x, T by) {                                                           \
-    constexpr unsigned width = 8 * sizeof(T);                                                      \
-    unsigned left = (unsigned)by & (width - 1), right = (width - left) & (width - 1);              \
-    return T(((make_unsigned_t<T>)x << left) | ((make_unsigned_t<T>)x >> right));                  \
-  }                                                                                                \
-  METAL_SIM_INLINE T reverse_bits(T x) {                                                           \
-    return T(__builtin_bitreverse64((make_unsigned_t<T>)x) >> (64 - 8 * sizeof(T)));               \
-  }                                                                                                \
-  METAL_SIM_INLINE T addsat(T a, T b) {                                                            \
-    __int128 sum = (__int128)a + b, low = numeric_limits<T>::min();                                \
-    __int128 high = numeric_limits<T>::max();                                                      \
-    return T(sum < low ? low : sum > high ? high : sum);                                           \
-  }                                                                                                \
-  METAL_SIM_INLINE T subsat(T a, T b) {                                                            \
-    __int128 sum = (__int128)a - b, low = numeric_limits<T>::min();                                \
-    __int128 high = numeric_limits<T>::max();                                                      \
-    return T(sum < low ? low : sum > high ? high : sum);                                           \
-  }                                                                                                \
-  METAL_SIM_INLINE T hadd(T a, T b) { return T(((__int128)a + b) >> 1); }                          \
-  METAL_SIM_INLINE T rhadd(T a, T b) { return T(((__int128)a + b + 1) >> 1); }                     \
-  METAL_SIM_INLINE T mulhi(T a, T b) { return T(((__int128)a * (__int128)b) >> 8 * sizeof(T)); }   \
-  METAL_SIM_INLINE T madhi(T a, T b, T c) { return T(mulhi(a, b) + c); }                           \
-  METAL_SIM_INLINE T extract_bits(T x, uint offset, uint bits) {                                   \
-    if (bits == 0) return T(0);                                                                    \
-    constexpr int width = 8 * sizeof(T);                                                           \
-    T high = T((make_unsigned_t<T>)x << (width - offset - bits));                                  \
-    return T(high >> (width - bits));                                                              \
-  }                                                                                                \
-  METAL_SIM_INLINE T insert_bits(T base, T insert, uint offset, uint bits) {                       \
-    make_unsigned_t<T> mask = bits ? (make_unsigned_t<T>(-1) >> (8 * sizeof(T) - bits)) << offset  \
-                                   : 0;                                                            \
-    return T(((make_unsigned_t<T>)base & ~mask) | (((make_unsigned_t<T>)insert << offset) & mask));\
-  }
-METAL_SIM_INTEGER(char)
-METAL_SIM_INTEGER(uchar)
-METAL_SIM_INTEGER(short)
-METAL_SIM_INTEGER(ushort)
-METAL_SIM_INTEGER(int)
-METAL_SIM_INTEGER(uint)
-METAL_SIM_INTEGER(long)
-METAL_SIM_INTEGER(ulong)
 METAL_SIM_INLINE int mul24(int a, int b) { return a * b; }
 METAL_SIM_INLINE uint mul24(uint a, uint b) { return a * b; }
 METAL_SIM_INLINE int mad24(int a, int b, int c) { return a * b + c; }
 METAL_SIM_INLINE uint mad24(uint a, uint b, uint c) { return a * b + c; }
 METAL_SIM_BINARY_LANES(rotate)
 METAL_SIM_BINARY_LANES(absdiff)
+METAL_SIM_BINARY_LANES(addsat)
+METAL_SIM_BINARY_LANES(subsat)
+METAL_SIM_BINARY_LANES(hadd)
+METAL_SIM_BINARY_LANES(rhadd)
+METAL_SIM_BINARY_LANES(mulhi)
+METAL_SIM_BINARY_LANES(mul24)
 
 #define METAL_SIM_INTEGER_LANES(NAME)                                                                      \
   template <class T, int N, class = enable_if_t<is_integral_v<T>>>                                 \
@@ -206,6 +219,16 @@ METAL_SIM_INTEGER_LANES(popcount)
 METAL_SIM_INTEGER_LANES(clz)
 METAL_SIM_INTEGER_LANES(ctz)
 METAL_SIM_INTEGER_LANES(reverse_bits)
+template <class T, int N>
+METAL_SIM_INLINE vec<T, N> extract_bits(vec<T, N> v, uint offset, uint bits) {
+  METAL_SIM_EACH(i, N) v.d[i] = extract_bits(v.d[i], offset, bits);
+  return v;
+}
+template <class T, int N>
+METAL_SIM_INLINE vec<T, N> insert_bits(vec<T, N> base, vec<T, N> insert, uint offset, uint bits) {
+  METAL_SIM_EACH(i, N) base.d[i] = insert_bits(base.d[i], insert.d[i], offset, bits);
+  return base;
+}
 
 template <class T> METAL_SIM_INLINE T min3(T a, T b, T c) { return min(min(a, b), c); }
 template <class T> METAL_SIM_INLINE T max3(T a, T b, T c) { return max(max(a, b), c); }
@@ -224,11 +247,30 @@ METAL_SIM_TERNARY_LANES(clamp)
 METAL_SIM_TERNARY_LANES(mix)
 METAL_SIM_TERNARY_LANES(fma)
 METAL_SIM_TERNARY_LANES(smoothstep)
+METAL_SIM_TERNARY_LANES(madhi)
+METAL_SIM_TERNARY_LANES(madsat)
+METAL_SIM_TERNARY_LANES(mad24)
 template <class T, int N> METAL_SIM_INLINE vec<T, N> clamp(vec<T, N> x, T low, T high) {
   return clamp(x, vec<T, N>(low), vec<T, N>(high));
 }
 template <class T, int N> METAL_SIM_INLINE vec<T, N> mix(vec<T, N> x, vec<T, N> y, T a) {
   return mix(x, y, vec<T, N>(a));
+}
+
+template <class T> METAL_SIM_INLINE T fmedian3(T a, T b, T c) {
+  return fmax(fmin(a, b), fmin(fmax(a, b), c));
+}
+template <class T, int N> METAL_SIM_INLINE vec<T, N> smoothstep(T low, T high, vec<T, N> x) {
+  return smoothstep(vec<T, N>(low), vec<T, N>(high), x);
+}
+template <class T, int N> METAL_SIM_INLINE vec<T, N> ldexp(vec<T, N> x, vec<int, N> k) {
+  METAL_SIM_EACH(i, N) x.d[i] = ldexp(x.d[i], k.d[i]);
+  return x;
+}
+template <class T, int N> METAL_SIM_INLINE vec<int, N> ilogb(vec<T, N> x) {
+  vec<int, N> exponents(0);
+  METAL_SIM_EACH(i, N) exponents.d[i] = ilogb(x.d[i]);
+  return exponents;
 }
 
 template <class T> METAL_SIM_INLINE T select(T a, T b, bool c) { return c ? b : a; }
@@ -260,6 +302,12 @@ METAL_SIM_RELATIONAL(isinf)
 METAL_SIM_RELATIONAL(isfinite)
 METAL_SIM_RELATIONAL(isnormal)
 METAL_SIM_RELATIONAL(signbit)
+template <class T, int N> METAL_SIM_INLINE vec<bool, N> isunordered(vec<T, N> a, vec<T, N> b) {
+  return isnan(a) || isnan(b);
+}
+template <class T, int N> METAL_SIM_INLINE vec<bool, N> isordered(vec<T, N> a, vec<T, N> b) {
+  return !isunordered(a, b);
+}
 
 template <class T, int N> METAL_SIM_INLINE T dot(vec<T, N> a, vec<T, N> b) {
   T sum = T(a.d[0] * b.d[0]);
@@ -279,6 +327,17 @@ template <class T, int N> METAL_SIM_INLINE vec<T, N> normalize(vec<T, N> v) {
 }
 template <class T> METAL_SIM_INLINE vec<T, 3> cross(vec<T, 3> a, vec<T, 3> b) {
   return vec<T, 3>(a.yzx * b.zxy - a.zxy * b.yzx);
+}
+template <class V> METAL_SIM_INLINE V faceforward(V normal, V incident, V reference) {
+  return dot(reference, incident) < 0 ? normal : -normal;
+}
+template <class T, int N> METAL_SIM_INLINE vec<T, N> reflect(vec<T, N> incident, vec<T, N> normal) {
+  return incident - T(2 * dot(normal, incident)) * normal;
+}
+template <class T, int N>
+METAL_SIM_INLINE vec<T, N> refract(vec<T, N> incident, vec<T, N> normal, T eta) {
+  T along = dot(normal, incident), k = T(1 - eta * eta * (1 - along * along));
+  return k < 0 ? vec<T, N>(T(0)) : eta * incident - T(eta * along + sqrt(k)) * normal;
 }
 
 namespace fast {

@@ -75,6 +75,17 @@ template <class T> constexpr T determinant(matrix<T, 3, 3> m) {
            m[1].d[0] * (m[0].d[1] * m[2].d[2] - m[2].d[1] * m[0].d[2]) +
            m[2].d[0] * (m[0].d[1] * m[1].d[2] - m[1].d[1] * m[0].d[2]));
 }
+template <class T> constexpr T determinant(matrix<T, 4, 4> m) {
+  T sum = T(0);
+  for (int skipped = 0; skipped < 4; skipped++) {  // along the first row
+    matrix<T, 3, 3> minor(T(0));
+    for (int i = 0; i < 3; i++)
+      for (int j = 0; j < 3; j++) minor[i].d[j] = m[i + (i >= skipped)].d[j + 1];
+    T part = T(m[skipped].d[0] * determinant(minor));
+    sum = T(skipped % 2 ? sum - part : sum + part);
+  }
+  return sum;
+}
 
 template <class T, size_t N> struct array {
   T elements[N];

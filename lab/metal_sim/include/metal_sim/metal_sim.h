@@ -1,6 +1,7 @@
 // All of it, and the words of the language that are no C++: the last thing that is included.
 #pragma once
 #include "metal_sim/atomics.h"
+#include "metal_sim/packing.h"
 
 using metal::vec;
 using metal::matrix;

@@ -202,6 +202,49 @@ template <class T> METAL_SIM_INLINE T quad_shuffle_up(T x, ushort delta) {
   int source = (int)metal_sim_lane() - delta;
   return lane_value<T>(collected(x), source >= quad_first() ? source : (int)metal_sim_lane());
 }
+template <class T> METAL_SIM_INLINE T quad_shuffle_rotate_down(T x, ushort delta) {
+  return quad_shuffle(x, (metal_sim_lane() + delta) & 3);
+}
+template <class T> METAL_SIM_INLINE T quad_shuffle_rotate_up(T x, ushort delta) {
+  return quad_shuffle(x, (metal_sim_lane() - delta) & 3);
+}
+template <class T>
+METAL_SIM_INLINE T quad_shuffle_and_fill_down(T x, T filling, ushort delta, ushort modulo = 4) {
+  with_filling<T> both{x, filling};
+  return filled<T>(collected(both), (int)metal_sim_lane() + delta, modulo);
+}
+template <class T>
+METAL_SIM_INLINE T quad_shuffle_and_fill_up(T x, T filling, ushort delta, ushort modulo = 4) {
+  with_filling<T> both{x, filling};
+  return filled<T>(collected(both), (int)metal_sim_lane() - delta, modulo);
+}
+METAL_SIM_UNCHECKED inline uint quad_bits(ulong lanes) { return (lanes >> quad_first()) & 15; }
+METAL_SIM_UNCHECKED inline uint quad_active(const metal_sim_exchange* from) {
+  return quad_bits(from->active);
+}
+METAL_SIM_INLINE bool quad_is_first() {
+  return quad_first() + __builtin_ctz(quad_active(collected(true))) == (int)metal_sim_lane();
+}
+template <class T> METAL_SIM_UNCHECKED inline T quad_first_value(const metal_sim_exchange* from) {
+  return taken<T>(from->slots[quad_first() + __builtin_ctz(quad_active(from))]);
+}
+template <class T> METAL_SIM_INLINE T quad_broadcast_first(T x) {
+  return quad_first_value<T>(collected(x));
+}
+struct quad_vote {
+  typedef uint vote_t;
+  uint votes;
+  constexpr quad_vote(uint given = 0) : votes(given) {}
+  explicit constexpr operator vote_t() const { return votes; }
+  bool all() const { return votes == 15; }
+  bool any() const { return votes != 0; }
+};
+METAL_SIM_INLINE quad_vote quad_ballot(bool x) {
+  return quad_vote(quad_bits(votes_of(collected(x))));
+}
+METAL_SIM_INLINE quad_vote quad_active_threads_mask() {
+  return quad_vote(quad_active(collected(true)));
+}
 METAL_SIM_INLINE bool quad_any(bool x) { return quad_reduced<bool, or_of_two>(collected(x)); }
 METAL_SIM_INLINE bool quad_all(bool x) { return quad_reduced<bool, and_of_two>(collected(x)); }
 }  // namespace metal
