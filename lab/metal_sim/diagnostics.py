@@ -32,6 +32,10 @@ _WORDS = (
         re.compile(r"implicit conversion loses .*: '(?:[^']* )?(\w+)'.* to '.*bfloat.*"),
         lambda m: f"Metal does not convert {m[1]} to bfloat by itself: write bfloat(...) or T(...)",
     ),
+    (
+        re.compile(r"\S*[ _]?cast from '(?:half|bfloat)'.* to '(?:half|bfloat)'.* is not allowed"),
+        lambda _: "the simulator does not cover a cast between half and bfloat: go through float",
+    ),
     (re.compile(r" \[-W[^\]]*\]"), lambda _: ""),
 )
 MOST = 20

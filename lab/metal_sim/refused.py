@@ -25,6 +25,8 @@ NOT_COVERED = {
     ),
     r"raytracing(?=\s*::)|intersector|acceleration_structure": "ray tracing",
     r"os_log\w*": "logging from a kernel",
+    r"command_buffer|(?:compute|render)_(?:command|pipeline_state)": "indirect command buffers",
+    r"(?:un)?pack_\w*(?:10a2|565|srgb)\w*": "packing of other forms than 4x8 and 2x16",
     r"complex64_t|complex_t": "complex numbers",
 }
 NOT_METAL = {

@@ -31,6 +31,11 @@ def told(run: Run, body: str, header: str = "") -> list[str]:
         ("half h = 1;\ndouble d = 1;", "", "body:2:1: 'double': Metal has no double"),
         ("out[0] = 1;", "[[odd]] void f() {}", "header:1:3: unknown attribute 'odd' ignored"),
         ("simdgroup_matrix<float, 4, 4> a;", "", "body:1:31: static assertion failed"),
+        (
+            "atomic_fetch_add_explicit((device atomic_ulong*)out, 1ul, memory_order_relaxed);",
+            "",
+            "body:1:1: static assertion failed due to requirement",
+        ),
     ],
 )
 def test_errors_come_with_the_users_lines(run: Run, body: str, header: str, expected: str) -> None:
@@ -90,6 +95,15 @@ def test_address_spaces_used_rightly_are_no_error(run: Run, body: str) -> None:
         ("simdgroup_event e;", "simdgroup_async_copy"),
         ('os_log log("a", "b");', "logging from a kernel"),
         ("complex64_t c;", "complex numbers"),
+        ("constexpr sampler s;", "textures and samplers"),
+        ("imageblock<float4> b;", "image blocks"),
+        ("constant bool b [[function_constant(0)]];", "function constants and function tables"),
+        ("raytracing::ray r;", "ray tracing"),
+        ("simdgroup_async_copy_1d(0);", "simdgroup_async_copy"),
+        ("compute_command c(0);", "indirect command buffers"),
+        ("uint u = pack_float_to_unorm10a2(float4(0));", "packing of other forms"),
+        ("bfloat b = bfloat(half(1));", "a cast between half and bfloat"),
+        ("half h = static_cast<half>(bfloat(1));", "a cast between half and bfloat"),
     ],
 )
 def test_what_is_not_covered_is_said(run: Run, body: str, covered: str) -> None:

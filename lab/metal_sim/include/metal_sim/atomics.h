@@ -48,6 +48,7 @@ METAL_SIM_FOR_MEMORY(METAL_SIM_ATOMIC_STORE)
   template <class T>                                                                               \
   METAL_SIM_INLINE T NAME(volatile SPACE atomic<T>* object, remove_cv_t<T> b, memory_order,        \
                           thread_scope = thread_scope_device) {                                    \
+    static_assert(!is_same_v<T, ulong>, "Metal has atomic_max and atomic_min of ulong only");      \
     volatile T* address = (volatile T*)object;                                                     \
     metal_sim_atomic(address, sizeof(T), updating);                                                \
     T a = held_by(address);                                                                        \
@@ -75,12 +76,16 @@ METAL_SIM_ATOMIC_UPDATE(atomic_fetch_min_explicit, a < b ? a : b)
 #else
 #define METAL_SIM_ULONG volatile atomic_ulong
 #endif
-METAL_SIM_INLINE void atomic_max_explicit(METAL_SIM_ULONG* object, ulong b, memory_order order) {
-  atomic_fetch_max_explicit(object, b, order);
-}
-METAL_SIM_INLINE void atomic_min_explicit(METAL_SIM_ULONG* object, ulong b, memory_order order) {
-  atomic_fetch_min_explicit(object, b, order);
-}
+#define METAL_SIM_ATOMIC_OF_ULONG(NAME, VALUE)                                                     \
+  METAL_SIM_INLINE void NAME(METAL_SIM_ULONG* object, ulong b, memory_order,                       \
+                             thread_scope = thread_scope_device) {                                 \
+    volatile ulong* address = (volatile ulong*)object;                                             \
+    metal_sim_atomic(address, sizeof(ulong), updating);                                            \
+    ulong a = held_by(address);                                                                    \
+    hold<ulong>(address, VALUE);                                                                   \
+  }
+METAL_SIM_ATOMIC_OF_ULONG(atomic_max_explicit, a > b ? a : b)
+METAL_SIM_ATOMIC_OF_ULONG(atomic_min_explicit, a < b ? a : b)
 #define METAL_SIM_ATOMIC_EXCHANGE(SPACE)                                                           \
   template <class T>                                                                               \
   METAL_SIM_INLINE bool atomic_compare_exchange_weak_explicit(                                     \
