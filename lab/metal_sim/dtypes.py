@@ -88,7 +88,11 @@ def as_array(given: Input) -> tuple[str, np.ndarray]:
     if isinstance(given, Bfloat16):
         return "bfloat16", given.bits
     if isinstance(given, np.ndarray):
+        if not given.dtype.isnative:
+            raise BadLaunch(f"an input has the byte order of another machine: {given.dtype.str}.")
         return dtype_name(given.dtype), given
+    if not isinstance(given, bool | int | float | np.generic):
+        raise BadLaunch(f"an input must be an array or a number, not {type(given).__name__}.")
     kind = (
         np.bool_ if isinstance(given, bool) else np.int32 if isinstance(given, int) else np.float32
     )

@@ -11,6 +11,7 @@ here, with what is allowed; nothing is compiled or run.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ MOST_GRID = 2**31 - 2
 MOST_BYTES = 2**29
 """Of all inputs and outputs of a call: the simulator's own limit."""
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+MOST_TEMPLATE = 2**31
+"""A template's int is an `int` of Metal."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class MetalKernel:
     def __post_init__(self) -> None:
         if not self.output_names:
             raise BadLaunch(f"kernel '{self.name}': at least one output is needed.")
+        for what, text in (("source", self.source), ("header", self.header)):
+            if not isinstance(text, str) or _SURROGATE.search(text):
+                raise BadLaunch(f"kernel '{self.name}': {what} must be text that UTF-8 can hold.")
         names = (*self.input_names, *self.output_names)
         for name in (self.name, *names):
             if not _NAME.match(name):
@@ -124,17 +131,38 @@ def checked_call(
         )
     return Call(
         inputs=tuple(inputs),
-        output_shapes=tuple(tuple(int(extent) for extent in shape) for shape in output_shapes),
+        output_shapes=tuple(_numbers("an output shape", shape) for shape in output_shapes),
         output_dtypes=tuple(dtype_name(dtype) for dtype in output_dtypes),
         grid=_size("grid", grid),
         threadgroup=_size("threadgroup", threadgroup),
-        template=tuple((name, _template_value(name, value)) for name, value in template or ()),
-        init_value=None if init_value is None else float(init_value),
+        template=_template(template or ()),
+        init_value=_init_value(init_value),
     )
+
+
+def _template(given: Sequence[tuple[str, object]]) -> tuple[tuple[str, TemplateValue], ...]:
+    pairs: dict[str, TemplateValue] = {}
+    for pair in given:
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise BadLaunch(f"a template argument is a pair of a name and a value, not {pair!r}.")
+        name, value = pair
+        if not isinstance(name, str) or not _NAME.match(name) or name in pairs:
+            raise BadLaunch(f"template argument {name!r}: not a name, or given twice.")
+        pairs[name] = _template_value(name, value)
+    return tuple(pairs.items())
+
+
+def _init_value(given: object) -> float | None:
+    try:
+        return None if given is None else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise BadLaunch(f"init_value must be a number, not {given!r}.") from error
 
 
 def _template_value(name: str, value: object) -> TemplateValue:
     if isinstance(value, bool | int):
+        if not -MOST_TEMPLATE <= value < MOST_TEMPLATE:
+            raise BadLaunch(f"template argument {name}: {value} does not fit an int of 32 bits.")
         return value
     try:
         return dtype_name(value)
@@ -145,9 +173,17 @@ def _template_value(name: str, value: object) -> TemplateValue:
 
 
 def _size(what: str, given: Sequence[int]) -> Size:
-    if len(given) != 3:
-        raise BadLaunch(f"{what} needs three numbers, not {len(given)}.")
-    return int(given[0]), int(given[1]), int(given[2])
+    numbers = _numbers(what, given)
+    if len(numbers) != 3:
+        raise BadLaunch(f"{what} needs three numbers, not {len(numbers)}.")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _numbers(what: str, given: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(number) for number in given)
+    except TypeError as error:
+        raise BadLaunch(f"{what} must be a tuple of whole numbers, not {given!r}.") from error
 
 
 def _check_size(what: str, size: Size) -> None:

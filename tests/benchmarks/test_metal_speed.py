@@ -95,3 +95,13 @@ def test_compiling(benchmark: BenchmarkFixture, kept: Builds, name: str) -> None
         compiled(MetalKernel("timed", ("inp",), ("out",), body), call, kept)
 
     benchmark.pedantic(another, rounds=3)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_finding_it_compiled(benchmark: BenchmarkFixture, kept: Builds, name: str) -> None:
+    """The same text again: its hash, and what lies in the cache."""
+    kernel, call = case(name)
+    compiled(kernel, call, kept)
+    benchmark.group = "compiled before"
+    build = benchmark.pedantic(compiled, (kernel, call, kept), rounds=10)
+    assert build.cached

@@ -55,6 +55,15 @@ def _counted(words: str, mutations: list[Mutation]) -> str:
     return f"| {words} | {len(mutations)} | {numbers} |"
 
 
+def unseen() -> str:
+    """What comparing outputs alone would not have shown."""
+    caught = [mutation for mutation in every() if mutation.found]
+    right = sum(mutation.numbers == "right" for mutation in caught)
+    return (
+        f"In {right} of the {len(caught)} that a check caught, one ordinary run computed the right"
+    )
+
+
 def misses() -> str:
     """One line for each bug that nothing caught."""
     return "\n".join(
@@ -81,4 +90,4 @@ def _catch(mutation: Mutation) -> str:
 
 
 if __name__ == "__main__":
-    print(summary(), misses(), listed(), sep="\n\n")
+    print(summary(), unseen(), misses(), listed(), sep="\n\n")

@@ -117,6 +117,26 @@ def test_fast_mode_sees_writes_beside_a_buffer(run: Callable[..., Report]) -> No
     assert not report.passed
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "for (;;) {}",
+        "for (;;) threadgroup_barrier(mem_flags::mem_none);",
+        "uint x = 0; while (x < 2) x = simd_min(x); out[0] = x;",
+    ],
+)
+def test_a_loop_without_memory_ends_too(run: Callable[..., Report], body: str) -> None:
+    report = run(body, {"inp": INPUT}, OUT, grid=64, init_value=0.0, time_limit_s=0.3)
+    assert report.outputs is None
+    assert {finding.kind for finding in report.of("error")} == {"time_out"}
+
+
+def test_an_empty_output_and_an_empty_input_are_no_fault(run: Callable[..., Report]) -> None:
+    report = run("", {"inp": np.zeros(0, np.float32)}, {"out": ((0,), "float32")})
+    assert report.passed
+    assert report.outputs[0].shape == (0,)
+
+
 @pytest.mark.parametrize("mode", ["fast", "check"])
 def test_an_endless_kernel_ends_and_has_no_outputs(run: Callable[..., Report], mode: str) -> None:
     body = "out[0] = 0;\nfor (;;) {\nif (out[0] > 1) break;\n}"

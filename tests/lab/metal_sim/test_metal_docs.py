@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import metal_table
 import pytest
 
 from lab.metal_sim import Builds
@@ -38,3 +39,11 @@ def test_every_kind_of_finding_is_on_the_page(checkout: Path) -> None:
     others = ("threadgroup_memory", "unwritten_output", "schedule_difference", "schedule_rounding")
     kinds = {*(kind.name for kind in KINDS.values()), *others}
     assert not [kind for kind in kinds if f"`{kind}`" not in page]
+
+
+def test_the_tables_of_planted_bugs_are_those_of_the_list(checkout: Path) -> None:
+    page = (checkout / "docs" / "metal.md").read_text()
+    assert metal_table.summary() in page
+    assert metal_table.unseen() in page
+    assert metal_table.misses() in page
+    assert metal_table.listed() in (checkout / "docs" / "metal-bugs.md").read_text()

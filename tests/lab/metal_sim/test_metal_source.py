@@ -114,7 +114,22 @@ ONE = np.zeros(4, np.float32)
         ({"inputs": [2**40]}, "array or a number"),
         ({"output_shapes": [(-1,)]}, "negative"),
         ({"output_shapes": [(2_500_000_000,)]}, "the simulator takes"),
+        ({"inputs": [np.broadcast_to(np.float32(0), (2_500_000_000,))]}, "the simulator takes"),
+        ({"inputs": [np.zeros(4)]}, "no double"),
+        ({"inputs": [np.array([None])]}, "dtype object"),
+        ({"inputs": [ONE.astype(">f4")]}, "byte order"),
+        ({"inputs": [[1.0, 2.0]]}, "array or a number, not list"),
+        ({"inputs": [None]}, "array or a number, not NoneType"),
+        ({"grid": 4}, "whole numbers"),
+        ({"grid": (4.5, 1, 1)}, "whole numbers"),
+        ({"grid": (2**31, 1, 1)}, "has over"),
+        ({"output_shapes": [4]}, "whole numbers"),
+        ({"init_value": "zero"}, "must be a number"),
         ({"template": [("T", "quaternion")]}, "a bool, an int or a dtype"),
+        ({"template": [("T", 2**31)]}, "32 bits"),
+        ({"template": [("T", 1), ("T", 2)]}, "given twice"),
+        ({"template": [("T T", 1)]}, "not a name"),
+        ({"template": [("T",)]}, "a pair"),
     ],
 )
 def test_arguments_that_metal_or_mlx_would_not_take(changed: dict, said: str) -> None:
@@ -136,6 +151,8 @@ def test_arguments_that_metal_or_mlx_would_not_take(changed: dict, said: str) ->
         (("tried", ("a",), (), ""), "at least one output"),
         (("tried", ("a", "a"), ("out",), ""), "stands twice"),
         (("tried", ("a b",), ("out",), ""), "not a name"),
+        (("tried", ("a",), ("out",), None), "source must be text"),
+        (("tried", ("a",), ("out",), "", "\ud800"), "header must be text"),
     ],
 )
 def test_kernels_that_mlx_would_not_take(arguments: tuple, said: str) -> None:
