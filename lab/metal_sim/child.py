@@ -4,7 +4,8 @@
 
 It maps the launch's memory, closes the pages at the GUARD offsets, loads the C library's
 mathematics, the runtime and the kernel, and goes over to the runtime, which ends the process. It
-never imports the lab, and its result is only what the runtime leaves in the mapping.
+never imports the lab, and its result is only what the runtime leaves in the mapping. A checked call
+starts four to six of these: pathlib and typing alone would double the time that one takes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import importlib
 import mmap
 import os
 import sys
-from pathlib import Path
 
 LIMIT_BYTES = 16 << 30
 
@@ -23,7 +23,7 @@ def main(mapping_fd: int, runtime_path: str, kernel_path: str, guards: str) -> N
     """Does not return."""
     import resource
 
-    sys.path.append(str(Path(__file__).parent))
+    sys.path.append(os.path.dirname(__file__))
     layout = importlib.import_module("layout")
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

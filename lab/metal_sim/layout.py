@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_int32, c_int64, c_uint32, c_uint64
-from typing import Any, ClassVar
 
-Fields = list[tuple[str, Any]]
+TYPE_CHECKING = False  # for mypy; the child has no time for typing
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
+    Fields = list[tuple[str, Any]]
 UNFINISHED, FINISHED, STOPPED = range(3)
 ORDERS = {"in_order": 0, "reverse": 1, "random": 2, "preempting": 2}
 THREADGROUP_REGION = -2
