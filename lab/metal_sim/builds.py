@@ -203,7 +203,12 @@ def _header_texts() -> tuple[tuple[str, str], ...]:
 
 
 def _of_mlx(text: str) -> str:
-    """MLX's own kernels are specialised by constants that a custom kernel cannot set: all false."""
+    """MLX's own kernels are specialised by constants that a custom kernel cannot set: all false.
+    And from half to bfloat the way is through float, which holds both."""
+    text = text.replace(
+        "static_cast<bfloat16_t>(this->operator float16_t())",
+        "static_cast<bfloat16_t>(static_cast<float>(this->operator float16_t()))",
+    )
     without = re.sub(r"\[\[\s*function_constant\(\w+\)\s*\]\](?=\s*;)", "= {}", text)
     return for_compiler(re.sub(r",\s*function_constant\(\w+\)(?=\s*\]\])", "", without))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lab.metal_sim.errors import Diagnostic
 
@@ -18,6 +19,7 @@ PARTS = ("body", "header", "signature")
 _LINE = re.compile(
     r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?P<column>\d+): (?P<kind>[a-z ]+): (?P<said>.*)"
 )
+_INCLUDED = re.compile(r"In file included from (?P<part>\w+):(?P<line>\d+):$", re.M)
 SPACES = {"1": "device", "2": "constant", "3": "threadgroup"}
 _WORDS = (
     (re.compile(r"__attribute__\(\(address_space\((\d)\)\)\)\s*"), lambda m: f"{SPACES[m[1]]} "),
@@ -33,8 +35,20 @@ _WORDS = (
         lambda m: f"Metal does not convert {m[1]} to bfloat by itself: write bfloat(...) or T(...)",
     ),
     (
-        re.compile(r"\S*[ _]?cast from '(?:half|bfloat)'.* to '(?:half|bfloat)'.* is not allowed"),
+        re.compile(r"\S*[ _]?cast from '\w+'.*'(?:half|bfloat)'.* to '\w+'.* is not allowed"),
         lambda _: "the simulator does not cover a cast between half and bfloat: go through float",
+    ),
+    (
+        re.compile(r"'MetalPerformancePrimitives/.*' file not found"),
+        lambda _: "the simulator does not cover Metal 4 tensors",
+    ),
+    (
+        re.compile(r"conversion function cannot be redeclared"),
+        lambda _: "the simulator does not cover overloads that differ in an address space only",
+    ),
+    (
+        re.compile(r".*'complex64_t'.*"),
+        lambda _: "the simulator does not cover complex numbers",
     ),
     (re.compile(r" \[-W[^\]]*\]"), lambda _: ""),
 )
@@ -45,19 +59,22 @@ MOST = 20
 def from_compiler(stderr: str) -> tuple[Diagnostic, ...]:
     """The errors in the order they were found."""
     found: list[Diagnostic] = []
-    waiting: str | None = None
+    waiting: Diagnostic | None = None
+    end, included = 0, ("", Diagnostic("kernel", 0, 0, ""))
     for match in _LINE.finditer(stderr):
         part, said = match["file"], in_metal_words(match["said"])
         mine = part in PARTS
         place = (part, int(match["line"]), int(match["column"])) if mine else None
         if "error" in match["kind"]:
-            found += _without_place(waiting)
-            waiting = said if place is None else None
+            found += [waiting] if waiting else []
+            included = (part, _include(stderr[end : match.start()], part, included))
+            waiting = replace(included[1], message=said) if place is None else None
             found += [Diagnostic(*place, said)] if place else []
+            end = match.end()
         elif waiting is not None and place is not None:
-            found.append(Diagnostic(*place, waiting))
+            found.append(Diagnostic(*place, waiting.message))
             waiting = None
-    found += _without_place(waiting)
+    found += [waiting] if waiting else []
     if not found:
         last = stderr.strip().splitlines()[-1:] or ["the compiler gave no reason"]
         found = [Diagnostic("kernel", 0, 0, last[0])]
@@ -82,8 +99,12 @@ def with_notes(stderr: str) -> Iterator[tuple[Diagnostic, str]]:
         yield current, "\n".join(notes)
 
 
-def _without_place(message: str | None) -> list[Diagnostic]:
-    return [] if message is None else [Diagnostic("kernel", 0, 0, message)]
+def _include(before: str, file: str, last: tuple[str, Diagnostic]) -> Diagnostic:
+    """The user's include of a header with an error: clang names it before the first of a file."""
+    for include in _INCLUDED.finditer(before):
+        if include["part"] in PARTS:
+            return Diagnostic(include["part"], int(include["line"]), 1, "")
+    return last[1] if file == last[0] else Diagnostic("kernel", 0, 0, "")
 
 
 def in_metal_words(said: str) -> str:

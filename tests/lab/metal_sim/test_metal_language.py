@@ -307,6 +307,31 @@ def test_headers_of_mlx(run: Run) -> None:
     assert np.allclose(report.outputs[0], np.array(mx.erf(x) + mx.expm1(x) + 4), rtol=1e-5)
 
 
+def test_the_headers_that_mlx_builds_its_own_kernels_from(run: Run) -> None:
+    """In the order of MLX's sources, since they are not whole by themselves."""
+    names = (
+        *("atomic", "defines", "unary_ops", "binary_ops", "ternary_ops", "reduction/ops", "reduce"),
+        *("indexing/indexing", "indexing/scatter", "sort", "scan", "logsumexp", "sdpa_vector"),
+        *("steel/gemm/gemm", "steel/conv/conv", "quantized_utils", "quantized", "fp4", "fp8"),
+    )
+    header = "".join(f'#include "mlx/backend/metal/kernels/{name}.h"\n' for name in names)
+    body = """
+        uint i = thread_position_in_grid.x;
+        float rounded = fp8_e4m3(inp[i]);
+        bfloat narrow = fp8_e4m3(inp[i]);
+        out[i] = Sigmoid()(inp[i]);
+        out[16 + i] = Remainder()(inp[i], 0.75f);
+        out[32 + i] = narrow == bfloat(rounded) ? rounded : NAN;
+    """
+    values = np.linspace(-9, 500, 16).astype(np.float32)
+    report = run(
+        body, {"inp": values}, {"out": ((3, 16), "float32")}, header=header, grid=16, mode="fast"
+    )
+    x = mx.array(values)
+    expected = (mx.sigmoid(x), mx.remainder(x, 0.75), mx.from_fp8(mx.to_fp8(x), mx.float32))
+    assert np.allclose(report.outputs[0], np.array(mx.stack(expected)), rtol=1e-5, atol=1e-4)
+
+
 def test_constants_functions_and_macros_of_a_header(run: Run) -> None:
     header = """
         #define SHARED(NAME, SIZE) threadgroup float NAME[SIZE]

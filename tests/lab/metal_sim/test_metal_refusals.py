@@ -110,6 +110,19 @@ def test_what_is_not_covered_is_said(run: Run, body: str, covered: str) -> None:
     assert f"the simulator does not cover {covered}" in told(run, body)[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "covered"),
+    [("steel/gemm/nax", "Metal 4 tensors"), ("gemv_masked", "overloads that differ in an address")],
+)
+def test_a_header_that_is_not_covered_is_told_at_its_include(
+    run: Run, name: str, covered: str
+) -> None:
+    header = f'// one\n#include "mlx/backend/metal/kernels/{name}.h"\n'
+    assert told(run, "out[0] = 1;", header)[0].startswith(
+        f"header:2:1: the simulator does not cover {covered}"
+    )
+
+
 def test_the_documentation_lists_what_is_not_covered(checkout: Path) -> None:
     from lab.metal_sim.refused import NOT_COVERED
 

@@ -28,6 +28,13 @@ template <typename T> struct complex_t {
     T whole = b.real * b.real + b.imag * b.imag;
     return {(a.real * b.real + a.imag * b.imag) / whole, (a.imag * b.real - a.real * b.imag) / whole};
   }
+  friend constexpr complex_t operator%(complex_t a, complex_t b) {  // part by part, as MLX does
+    return {remainder(a.real, b.real), remainder(a.imag, b.imag)};
+  }
+  static constexpr T remainder(T a, T b) {
+    T r = a - b * static_cast<T>(static_cast<int64_t>(a / b));
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+  }
   friend constexpr complex_t operator-(complex_t a) { return {-a.real, -a.imag}; }
   friend constexpr bool operator==(complex_t a, complex_t b) {
     return a.real == b.real && a.imag == b.imag;
