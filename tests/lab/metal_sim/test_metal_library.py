@@ -225,6 +225,20 @@ def test_atomics_of_ulong_are_a_maximum_and_a_minimum(run: Run) -> None:
     assert report.outputs[0].tolist() == [40 << 33, 9]
 
 
+def test_an_atomic_bool_of_a_threadgroup(run: Run) -> None:
+    body = (
+        "threadgroup atomic_bool seen;\n" + HERE + "if (i == 0) "
+        "atomic_store_explicit(&seen, false, memory_order_relaxed);\n"
+        "threadgroup_barrier(mem_flags::mem_threadgroup);\n"
+        "if (inp[i] > 7) atomic_store_explicit(&seen, true, memory_order_relaxed);\n"
+        "threadgroup_barrier(mem_flags::mem_threadgroup);\n"
+        "out[i] = atomic_load_explicit(&seen, memory_order_relaxed);"
+    )
+    report = run(body, {"inp": np.arange(9)[1:].astype(np.int32)}, {"out": ((8,), "bool")}, grid=8)
+    assert not report.findings, [str(finding) for finding in report.findings]
+    assert report.outputs[0].all()
+
+
 def test_a_simdgroup_matrix_by_its_other_operations(run: Run) -> None:
     """A diagonal, a product, transposed and shifted loads and stores."""
     body = """

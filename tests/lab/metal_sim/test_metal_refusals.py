@@ -186,6 +186,7 @@ def test_an_include_pasted_past_the_list_finds_no_file_of_the_system(run: Run) -
             "x = 1.5 + .5 + 2. + 1e3 + 1.5h + 3 + 0x1e3 + a1.x;",
             "x = 1.5f + .5f + 2.f + 1e3f + 1.5h + 3 + 0x1e3 + a1.x;",
         ),
+        ("x = 1.5H + 1.bf + 2e3BF + 0x1bf;", "x = 1.5h + ((bfloat)1.f) + ((bfloat)2e3f) + 0x1bf;"),
         ('// 1.5 threadgroup float s;\n"1.5"', '// 1.5 threadgroup float s;\n"1.5"'),
         ("#define K 0.5\nx = K;", "#define K 0.5f\nx = K;"),
         ("uint i [[buffer(3)]], [[kernel]] [[mine]]", "uint i  ,   [[mine]]"),
