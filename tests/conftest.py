@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lab.isolation import FORCE, NONE
 from trainer.hardware import usable_cores
+
+if TYPE_CHECKING:
+    from lab.metal_sim import Builds
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -60,3 +65,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def checkout() -> Path:
     """The root of the repository."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    """One folder of builds for all tests of Metal kernels: the headers compile once a session.
+
+    The compiler of the extra `sim`, which the dev group installs: without it, these fail.
+    """
+    from lab.metal_sim import Builds
+    from trainer.files import cache_folder
+
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the Metal simulator runs on Linux with an x86-64 CPU only")
+    if "KERNEL_LAB_TEST_CACHE" in os.environ:
+        return Builds(cache_folder() / "metal_sim")
+    return Builds(tmp_path_factory.mktemp("metal_sim"))

@@ -45,11 +45,11 @@ def call(
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     leaves = [inputs[place] for place in places]
-    outputs, gradients = of_leaves(*leaves), []
     if leaves:
-        dtypes = [output.dtype for output in outputs]
-        incoming = [to_mlx(g).astype(d) for g, d in zip(content.incoming, dtypes, strict=True)]
+        incoming = [to_mlx(gradient) for gradient in content.incoming]
         outputs, gradients = mx.vjp(of_leaves, leaves, incoming)
+    else:
+        outputs, gradients = of_leaves(), []
     names = [output.name for output in target.outputs]
     names += [f"d{target.inputs[place].name}" for place in places]
     return {name: to_torch(a) for name, a in zip(names, [*outputs, *gradients], strict=True)}

@@ -1,29 +1,16 @@
-"""One folder of builds for all tests of the simulator: its headers compile once a session."""
+"""How the tests of the simulator run a kernel."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from lab.metal_sim import Builds, MetalKernel, Report, checked_call, simulate
 from lab.metal_sim.dtypes import Input
-from trainer.files import cache_folder
 
 Outputs = Mapping[str, tuple[tuple[int, ...], str]]
 Simulate = Callable[..., Report]
-
-
-@pytest.fixture(scope="session")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    """The compiler of the extra `sim`, which the dev group installs: without it, these fail."""
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
-        pytest.skip("the Metal simulator runs on Linux with an x86-64 CPU only")
-    if "KERNEL_LAB_TEST_CACHE" in os.environ:
-        return Builds(cache_folder() / "metal_sim")
-    return Builds(tmp_path_factory.mktemp("metal_sim"))
 
 
 @pytest.fixture
