@@ -48,17 +48,18 @@ def cost(dims: Dims, itemsize: int) -> Cost:
 
     Forward reads value, embedding, weight and x, of which it needs the gate's channels only, and
     writes y. A product of 2 g channels FLOPs, 2 per gate, 2 per value.
-    Backward reads dy (which is dvalue too), the embedding, the channels and the weight; writes the
-    gradients of x (all of it), weight, value and embedding. Two products, 3 per value, 3 per gate.
+    Backward reads dy (which is dvalue too, and need not be written again), the embedding, the
+    channels and the weight; writes the gradients of x (all of it), weight and embedding. Two
+    products, 3 per value, 3 per gate.
     """
     n = prod(dims[axis] for axis in AXES)
     tokens, heads = dims["batch"] * dims["sequence"], dims["heads"]
-    read, channels = tokens * dims["width"], dims["channels"]
+    channels = dims["channels"]
     product, weight = 2 * tokens * heads * channels, heads * channels
     return Cost(
-        bytes_forward=(3 * n + read + weight) * itemsize,
+        bytes_forward=(3 * n + tokens * channels + weight) * itemsize,
         flops_forward=product + 2 * tokens * heads + 2 * n,
-        bytes_backward=(4 * n + read + tokens * channels + 2 * weight) * itemsize,
+        bytes_backward=(3 * n + tokens * (dims["width"] + channels) + 2 * weight) * itemsize,
         flops_backward=2 * product + 3 * n + 3 * tokens * heads,
     )
 

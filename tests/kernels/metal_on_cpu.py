@@ -8,6 +8,7 @@ The module is executed anew, since a candidate makes its kernels when it is impo
 
 from __future__ import annotations
 
+import math
 import runpy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,13 +33,11 @@ class Launch:
 
     @property
     def bytes_moved(self) -> int:
-        """Read from and written to arrays, each access of each thread counted. Not counted are
-        numbers and shapes, which a GPU keeps in constant memory for all threads."""
-        names = {*self.kernel.input_names, *self.kernel.output_names} - {
-            name
-            for name, given in zip(self.kernel.input_names, self.call.inputs, strict=True)
-            if not isinstance(given, np.ndarray | Bfloat16)
-        }
+        """Read from and written to device memory, each access of each thread counted. Numbers,
+        shapes and arrays of fewer than eight elements are in constant memory."""
+        given = zip(self.kernel.input_names, self.call.inputs, strict=True)
+        names = {name for name, one in given if math.prod(getattr(one, "shape", ())) >= 8}
+        names |= set(self.kernel.output_names)
         return sum(
             one.bytes_read + one.bytes_written for one in self.report.traffic if one.buffer in names
         )
