@@ -1,29 +1,32 @@
 """The starting points in Metal are right in every case, and every check of the simulator is clean.
 
-Allowed is what verify allows on the same input at its first look. Seen on a CPU only: that a kernel
-runs on Metal, and how fast, no test here says.
+Allowed is what verify allows on the same input. Seen on a CPU only: that a kernel runs on Metal,
+and how fast, no test here says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import kernel_calls as calls
 import metal_on_cpu
 import mlx_calls
+import numpy as np
 import pytest
 import torch
 
 from kernels.spec import Case, TargetFolder, TrainingShape
-from lab.harness import tolerances
+from lab.harness import inputs, tolerances
+from lab.harness.appeal import NEIGHBOURS
 from lab.metal_sim import Builds
 
 IN_METAL = [
     name for name, folder in calls.FOLDERS.items() if folder.starting_candidate("metal") is not None
 ]
 NARROW_TOO = [torch.float32, torch.float16, torch.bfloat16]
+KEEP_PRODUCTS = ("attention_prelude", "fused_mlp")
 # What no case of these sizes reaches: inputs of fewer than eight elements, which are `constant`
 # memory, rows that a threadgroup goes over more than once, and vectors of more than 64 channels.
 MORE = {
@@ -42,6 +45,13 @@ MORE = {
     ),
     "residual_rmsnorm": (
         Case("several_fours", {"batch": 1, "sequence": 3, "width": 5001, "one": 1}),
+    ),
+    "attention_prelude": (
+        Case(
+            "head_of_194",
+            {"batch": 1, "sequence": 2, "heads": 2, "head_dim": 194, "width": 16, "half": 97}
+            | {"first_position": 3},
+        ),
     ),
     "value_embed_gate": (
         Case(
@@ -62,9 +72,12 @@ ALL = [
 ]
 
 
-def dtypes(folder: TargetFolder) -> list[torch.dtype]:
-    """The target's own, and float16 beside bfloat16."""
-    return NARROW_TOO if "bfloat16" in folder.target.dtypes else [torch.float32]
+def dtypes(name: str, case: Case | None = None) -> list[torch.dtype]:
+    """The target's own, and float16 beside bfloat16, unless products of the case overflow it."""
+    if "bfloat16" not in calls.FOLDERS[name].target.dtypes:
+        return [torch.float32]
+    overflows = case is not None and case.scale >= 1e3 and name in KEEP_PRODUCTS
+    return [dtype for dtype in NARROW_TOO if not (overflows and dtype == torch.float16)]
 
 
 def metal(folder: TargetFolder) -> Path:
@@ -80,7 +93,7 @@ def theirs(folder: TargetFolder, content: calls.Content) -> Mapping[str, torch.T
 
 @pytest.mark.parametrize(
     ("name", "case", "dtype"),
-    [(name, case, dtype) for name, case in ALL for dtype in dtypes(calls.FOLDERS[name])],
+    [(name, case, dtype) for name, case in ALL for dtype in dtypes(name, case)],
     ids=lambda value: value.name if isinstance(value, Case) else str(value),
 )
 def test_right_and_clean(name: str, case: Case, dtype: torch.dtype, builds: Builds) -> None:
@@ -97,10 +110,43 @@ def test_right_and_clean(name: str, case: Case, dtype: torch.dtype, builds: Buil
     for tensor, expected in calls.oracle(folder, content).items():
         assert found[tensor].dtype == incumbent[tensor].dtype
         assert found[tensor].shape == incumbent[tensor].shape
-        kind = str(found[tensor].dtype).removeprefix("torch.")
-        within = tolerances.bounds(expected, incumbent[tensor], kind)
+        within = bounds(tensor, expected, incumbent)
+        if not tolerances.distance(found[tensor], within).ok:
+            within = tolerances.widest(within, near(folder, content, tensor))
         away = tolerances.distance(found[tensor], within)
         assert away.ok, (tensor, away)
+
+
+def bounds(
+    tensor: str, expected: torch.Tensor, incumbent: Mapping[str, torch.Tensor]
+) -> tolerances.Bounds:
+    kind = str(incumbent[tensor].dtype).removeprefix("torch.")
+    return tolerances.bounds(expected, incumbent[tensor], kind)
+
+
+def near(folder: TargetFolder, content: calls.Content, tensor: str) -> Iterator[tolerances.Bounds]:
+    """On inputs a rounding away, as in the judge's second look."""
+    random = np.random.default_rng(0)
+    for _ in range(NEIGHBOURS):
+        other = inputs.nudged(inputs.Content(content.inputs, content.incoming), random)
+        neighbour = calls.Content(other.inputs, other.incoming)
+        right = calls.oracle(folder, neighbour)[tensor]
+        yield bounds(tensor, right, theirs(folder, neighbour))
+
+
+def test_chunks_of_tokens_give_what_one_gives(builds: Builds) -> None:
+    """The gradient of the logits is made for some tokens at a time; the sums go over all."""
+    folder = calls.FOLDERS["linear_softcap_cross_entropy"]
+    case = next(case for case in folder.target.odd_cases if case.name == "odd_sizes")
+    content = calls.draw(folder, case, torch.float32)
+    with metal_on_cpu.launches(builds) as seen:
+        function = metal_on_cpu.function(metal(folder), folder.id)
+        whole = mlx_calls.call(folder, function, content)
+        function.__globals__["CHUNK_ELEMENTS"] = 1  # 64 tokens, of 127
+        in_chunks = mlx_calls.call(folder, function, content)
+    assert [len(one.report.outputs[0]) for one in seen] == [127, 127, 127, 64, 63]
+    for tensor, expected in whole.items():
+        torch.testing.assert_close(in_chunks[tensor], expected, rtol=1e-5, atol=1e-6)
 
 
 TRAINING = TrainingShape(
@@ -115,12 +161,19 @@ TRAINING = TrainingShape(
 )
 """Rows as in training, of a few tokens."""
 MOST_RATIO = 1.05
+PRODUCTS = {
+    "attention_prelude",
+    "fused_mlp",
+    "linear_softcap_cross_entropy",
+    "muon_orthogonalize",
+}
+"""Bound by arithmetic; their tiles are read as often as there are tiles beside them."""
 UNIFORM_READS = {"softcap_cross_entropy": 1.16}
 """There 256 threads each read the class, the sums and the gradient of their token. All of these are
 counted, though a GPU reads once for a simdgroup."""
 
 
-@pytest.mark.parametrize("name", [name for name in IN_METAL if name != "muon_orthogonalize"])
+@pytest.mark.parametrize("name", [name for name in IN_METAL if name not in PRODUCTS])
 def test_no_byte_is_moved_twice(name: str, builds: Builds, checkout: Path) -> None:
     """These ops are bound by memory: a second pass over their data would cost that much time. The
     table in docs/metal.md has the numbers of this test."""
@@ -128,7 +181,7 @@ def test_no_byte_is_moved_twice(name: str, builds: Builds, checkout: Path) -> No
     [case] = folder.target.train_cases(TRAINING)
     fewer = {"weights": 8193, "ignored_percent": 0}  # rows of ignored tokens are not read at all
     case = replace(case, dims={axis: fewer.get(axis, size) for axis, size in case.dims.items()})
-    dtype = dtypes(folder)[-1]
+    dtype = dtypes(name)[-1]
     content = calls.draw(folder, case, dtype)
     with metal_on_cpu.launches(builds) as seen:
         mlx_calls.call(folder, metal_on_cpu.function(metal(folder), name), content)
