@@ -57,8 +57,22 @@ class Build:
 class Builds:
     """The folder of builds, and the compiler that makes them."""
 
-    folder: Path = field(default_factory=lambda: cache_folder() / "metal_sim")
+    folder: Path = field(default_factory=lambda: (cache_folder() / "metal_sim").resolve())
     compiler: Compiler = field(default_factory=find_compiler)
+    prepared: Path | None = None
+    """Another's folder, prepared, from which everything but kernels is taken; never written to."""
+
+    def prepare(self) -> None:
+        """Makes what does not depend on a kernel: runtime, headers, and those precompiled for
+        checked builds."""
+        _ = self.runtime
+        for mode in (CHECKED, STRICT):
+            self._precompiled(mode)
+
+    @property
+    def _ours(self) -> Path:
+        """Where what does not depend on a kernel lies."""
+        return self.prepared or self.folder
 
     def kernel(self, name: str, text: str, *, checked: bool) -> Build:
         """The shared object of a rewritten text; `KernelError` where it does not compile."""
@@ -108,7 +122,7 @@ class Builds:
         texts = [
             path.read_text() for path in sorted((HERE / "runtime").iterdir()) if path.is_file()
         ]
-        path = self.folder / f"{_hash('runtime', self.compiler.version, *texts)}.so"
+        path = self._ours / f"{_hash('runtime', self.compiler.version, *texts)}.so"
         if path.exists():
             return path
         with self._workplace() as work:
@@ -129,7 +143,7 @@ class Builds:
     def headers(self) -> Path:
         """The include folder: our headers, the generated one, and MLX's own rewritten."""
         texts = _header_texts()
-        folder = self.folder / f"headers-{_hash(*(part for item in texts for part in item))}"
+        folder = self._ours / f"headers-{_hash(*(part for item in texts for part in item))}"
         if not folder.exists():
             with self._workplace() as work:
                 made = Path(work, "include")
@@ -143,7 +157,7 @@ class Builds:
         """The preamble compiled for one mode: without it a kernel takes 0.3 s longer."""
         flags = [*LANGUAGE, *(CODE if mode is not STRICT else ()), *mode]
         key = _hash(self.headers.name, self.compiler.version, *flags)
-        path = self.folder / f"{key}.pch"
+        path = self._ours / f"{key}.pch"
         if path.exists():
             return path
         with self._workplace() as work:

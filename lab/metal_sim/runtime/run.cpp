@@ -1,8 +1,13 @@
 // One launch: memory, signals, confinement, the grid. Called once by child.py; it never returns.
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
@@ -58,6 +63,26 @@ static void catch_signals() {
   setitimer(ITIMER_PROF, &limit, nullptr);  // CPU time: a busy machine does not end a kernel
 }
 
+// From here on only read, write, exit and the return from a signal are allowed. Strict mode says just
+// that, but is refused to a process that has a filter already, as one in the lab's sandbox has.
+static bool confine() {
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0) return true;
+  sock_filter steps[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 4, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 3, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog filter = {sizeof(steps) / sizeof(steps[0]), steps};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
 extern "C" {
 uint64_t metal_sim_size(uint32_t which) {
   const uint64_t sizes[] = {sizeof(Job), sizeof(Region), sizeof(GroupVariable), sizeof(Finding)};
@@ -83,8 +108,7 @@ void metal_sim_run(unsigned char* mapping, unsigned char* image) {
   make_fibers();
   prepare_checks();
   catch_signals();
-  // From here on only read, write, exit and the return from a signal are allowed.
-  job->confined = prctl(PR_SET_SECCOMP, 1) == 0;
+  job->confined = confine();
   run_grid();
   count_unwritten();
   leave(finished);
