@@ -93,7 +93,20 @@ def _(value: r.Opened) -> list[Any]:
 
 def _failed(value: o.Failed, stage: str) -> list[Any]:
     where = f" ({value.case}, {value.dtype})" if value.case else ""
-    return [plain(f"{stage}: FAILED: {value.reason}{where}\n  {value.detail}")]
+    said = plain(f"{stage}: FAILED: {value.reason}{where}\n  {value.detail}")
+    return [said, *_simulated(value.simulated)]
+
+
+def _simulated(value: o.Simulated | None) -> list[Any]:
+    """What the Metal simulator ran and found."""
+    if value is None:
+        return []
+    kernels = ", ".join(f"{name} {count}" for name, count in value.launches.items()) or "none"
+    said = (
+        f"Metal simulator, on a CPU: launches of {kernels}; {value.runs} runs with all checks. "
+        "Whether it runs on Metal, and how fast, is not known."
+    )
+    return [plain(line) for line in (said, *(f"  {finding}" for finding in value.findings))]
 
 
 @describe.register
@@ -119,9 +132,10 @@ def _(value: r.Verified) -> list[Any]:
         for (tensor, dtype), c in worst.items()
     ]
     cases = len({c.case for c in outcome.checks})
+    tier = "" if value.tier == "device" else f" ({value.tier.upper()})"
     return [
         plain(
-            f"verify: passed, {cases} cases, {len(outcome.checks)} tensors; candidate "
+            f"verify: passed{tier}, {cases} cases, {len(outcome.checks)} tensors; candidate "
             f"{value.candidate_sha256[:12]}, sandbox {value.isolation}"
             + ("" if outcome.deterministic else "; not deterministic")
             + ("" if outcome.recording else "; no calls recorded in training among them")
@@ -131,6 +145,7 @@ def _(value: r.Verified) -> list[Any]:
             ("tensor", "type", "worst case", ">error", ">allowed", ">incumbent's", ">of allowed"),
             rows,
         ),
+        *_simulated(outcome.simulated),
     ]
 
 

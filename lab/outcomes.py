@@ -36,6 +36,10 @@ FailureReason = Literal[
     "memory",
     "output_flood",  # printed more than is allowed
     "protocol",  # the worker answered what no honest worker answers
+    "metal_source",  # a Metal kernel does not compile, or uses what Metal or the simulator lacks
+    "metal_launch",  # a Metal kernel was called in a way that MLX or Metal would not take
+    "metal_finding",  # the simulator found an error: a race, a stray access, an endless loop
+    "no_metal_kernel",  # a candidate in Metal that launches no kernel where training calls it
 ]
 
 
@@ -78,6 +82,36 @@ class TensorCheck(Frozen, frozen=True, kw_only=True):
     incumbent_rms: float
 
 
+class MetalFinding(Frozen, frozen=True, kw_only=True):
+    """What the Metal simulator found in one kernel; docs/metal.md lists the kinds. `part` is the
+    kernel's `source` ("body") or its `header`, `times` how often in that run."""
+
+    kernel: str
+    kind: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+    part: str = ""
+    line: int = 0
+    thread: tuple[int, int, int] | None = None
+    times: int = 1
+
+    def __str__(self) -> str:
+        place = f"{self.part}:{self.line}: " if self.line else ""
+        who = f" [thread {self.thread}]" if self.thread else ""
+        return f"{self.severity}: {self.kernel}: {place}{self.kind}: {self.message}{who}"
+
+
+class Simulated(Frozen, frozen=True, kw_only=True):
+    """What the Metal simulator ran, on a CPU: nothing here says that a kernel runs on Metal."""
+
+    launches: dict[str, int]
+    """By kernel."""
+    runs: int
+    """Of all launches together: each under one schedule or several."""
+    findings: tuple[MetalFinding, ...]
+    """Different ones, the first of its kind at each line."""
+
+
 class Passed(Outcome, frozen=True, kw_only=True, tag="passed"):
     """Every case, dtype, output and gradient was within its bounds."""
 
@@ -88,6 +122,8 @@ class Passed(Outcome, frozen=True, kw_only=True, tag="passed"):
     empty if there were none."""
     no_change_of: Literal["", "incumbent", "reference"] = ""
     """What the candidate really is, called again: correct, and no candidate for a win."""
+    simulated: Simulated | None = None
+    """Of a candidate in Metal that was verified without Metal."""
 
 
 class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
@@ -98,6 +134,7 @@ class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
     case: str = ""
     dtype: str = ""
     checks: tuple[TensorCheck, ...] = ()
+    simulated: Simulated | None = None
 
 
 # ---- bench --------------------------------------------------------------------------------------

@@ -62,6 +62,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
+def _folder_of_builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("builds")
+
+
+@pytest.fixture
+def kept_builds(_folder_of_builds: Path) -> None:
+    """What the Metal simulator compiles of its own is made once for all tests that ask for this."""
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the Metal simulator runs on Linux with an x86-64 CPU only")
+    if "KERNEL_LAB_TEST_CACHE" not in os.environ:
+        cache = Path(os.environ["KERNEL_LAB_CACHE"])
+        cache.mkdir()
+        (cache / "metal_sim").symlink_to(_folder_of_builds)
+
+
+@pytest.fixture(scope="session")
 def checkout() -> Path:
     """The root of the repository."""
     return Path(__file__).resolve().parent.parent

@@ -12,11 +12,22 @@ BESIDE = (
     *("heartbeats.py", "inside.py", "paired.py", "plain_files.py", "recordings.py"),
     *("scoring.py", "source_hash.py", "stats.py", "turns.py"),
 )
+SIMULATOR = FOLDER.parent / "metal_sim"
 SWITCHES = FOLDER.parents[1] / "trainer" / "engines" / "torch" / "switches.py"
 """Which switches a candidate may not turn."""
 
 
-def harness_sha256() -> str:
-    """Hash over names and contents of every file of lab/harness, the A/B and the statistics."""
+def harness_sha256(simulator: bool = False) -> str:
+    """Hash over names and contents of every file of lab/harness, the A/B and the statistics.
+
+    With `simulator`, those of the Metal simulator too: for evidence that comes from it, and no
+    other, which a change to the simulator must not void.
+    """
     beside = (*(FOLDER.parent / name for name in BESIDE), SWITCHES)
-    return files_sha256((*sorted(FOLDER.glob("*.py")), *beside), FOLDER.parents[1])
+    files = (*sorted(FOLDER.glob("*.py")), *beside, *(_simulator() if simulator else ()))
+    return files_sha256(files, FOLDER.parents[1])
+
+
+def _simulator() -> list[Path]:
+    found = (path for path in SIMULATOR.rglob("*") if path.suffix in (".py", ".h", ".cpp"))
+    return sorted(found)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lab.errors import CommandError, MachineError
 from lab.harness import protocol, sandbox, tree
 from lab.harness.running import Limits
-from lab.outcomes import FailureReason
+from lab.outcomes import FailureReason, Simulated
 from lab.places import ROOT, default_results
 from trainer.engines.torch.allocator import NEVER_TRIM
 from trainer.hardware import computes_on_cpu, framework
@@ -40,8 +40,11 @@ if TYPE_CHECKING:
     import torch
 
     from lab.harness.inputs import Layout
+    from lab.harness.simulator import Simulator
 
-WORKER, MLX_WORKER = (Path(__file__).with_name(name) for name in ("worker.py", "mlx_worker.py"))
+WORKER, MLX_WORKER, METAL_SHIM = (
+    Path(__file__).with_name(name) for name in ("worker.py", "mlx_worker.py", "metal_shim.py")
+)
 LONGEST_SOURCE = 2**20
 """Bytes. Larger files are refused unread: nobody writes a megabyte of kernel."""
 LONGEST_READ = 2**20
@@ -115,7 +118,9 @@ class Session:
         arena_bytes: int,
         patience: Patience,
         hide: Sequence[Path] = (),
+        simulate: bool = False,
     ) -> None:
+        """With `simulate`, calls of `mx.fast.metal_kernel` go to the Metal simulator."""
         self._source = read_source(file)
         self._function = function
         self._engine = engine
@@ -136,13 +141,23 @@ class Session:
         self._memory = shared_memory(arena_bytes, Path(self._scratch.name).parent)
         self._process: sandbox.Sandboxed | None = None
         self._channel: protocol.Channel | None = None
+        self._simulator: Simulator | None = None
         # Held while descriptors are in use, so that none is closed, and its number reused, then.
         self._in_use = threading.RLock()
         try:
+            if simulate:
+                self._simulate(hide)
             self._launch(hide)
         except BaseException:
             self.close()
             raise
+
+    def _simulate(self, hide: Sequence[Path]) -> None:
+        from lab.harness.simulator import SLOWER, Simulator
+
+        was = self._patience
+        self._patience = replace(was, call_s=SLOWER * was.call_s, total_s=SLOWER * was.total_s)
+        self._simulator = Simulator(self._patience.total_s, hide)
 
     def _launch(self, hide: Sequence[Path]) -> None:
         scratch = Path(self._scratch.name).resolve()
@@ -155,6 +170,8 @@ class Session:
         roomy = self._patience.memory_bytes + 12 * self.arena_bytes
         worker = MLX_WORKER if framework(self._engine) == "mlx" else WORKER
         argv = [sys.executable, "-I", "-B", str(worker), str(to_worker), str(from_worker)]
+        launches = self._simulator.for_worker if self._simulator else ()
+        argv += [str(descriptor) for descriptor in launches]
         try:
             self._process = sandbox.launch(
                 argv,
@@ -166,15 +183,17 @@ class Session:
                     data_bytes=2 * roomy if computes_on_cpu(self._engine) else None,
                     file_bytes=2**30,
                 ),
-                pass_fds=(to_worker, from_worker, self._memory),
+                pass_fds=(to_worker, from_worker, self._memory, *launches),
                 hide=(ROOT, default_results(), *hide),
-                readable=(WORKER, MLX_WORKER, self._file),
+                readable=(WORKER, MLX_WORKER, self._file, *((METAL_SHIM,) if launches else ())),
                 keep_scratch=False,
                 env=CPU_ENVIRONMENT if computes_on_cpu(self._engine) else None,
             )
         finally:
             os.close(to_worker)
             os.close(from_worker)
+            if self._simulator:
+                self._simulator.handed_over()
 
     # ---- the questions ---------------------------------------------------------------------------
 
@@ -356,12 +375,24 @@ class Session:
                 done += len(chunk)
         return found
 
+    @property
+    def launches(self) -> int | None:
+        """Of Metal kernels that the simulator has run; None without one."""
+        return self._simulator.launches if self._simulator else None
+
+    @property
+    def simulated(self) -> Simulated | None:
+        """What the simulator ran and found; None without one."""
+        return self._simulator.summary if self._simulator else None
+
     # ---- the end ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Kills the worker and everything it started, and removes its scratch folder."""
         if self._process is not None:
             self._process.kill()
+        if self._simulator is not None:
+            self._simulator.close()
         with self._in_use:
             if self._channel is not None:
                 self._channel.close()
@@ -403,6 +434,7 @@ class Session:
         except protocol.Broken as error:
             process.kill()
             raise self._limit() or Fault("protocol", str(error)) from None
+        self._look_at_kernels()
         if isinstance(answer, protocol.Refused):
             if answer.reason == "lab":
                 raise MachineError(f"the worker cannot start: {answer.detail}", "kernel-lab doctor")
@@ -412,6 +444,13 @@ class Session:
             pair = f"{type(answer).__name__} to {type(question).__name__}"
             raise Fault("protocol", f"answered {pair}")
         return answer
+
+    def _look_at_kernels(self) -> None:
+        """Raises what the simulator says against them: whatever the worker made of it."""
+        if self._simulator is not None:
+            self._simulator.look()
+            if self._simulator.problem:
+                raise Fault(*self._simulator.problem)
 
     def _freeze(self) -> None:
         """Stops the worker's whole tree until the next question: it can neither work ahead on

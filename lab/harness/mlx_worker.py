@@ -1,5 +1,8 @@
 """The worker for candidates in MLX: `python -I -B mlx_worker.py RECEIVE SEND`, in the sandbox.
 
+For candidates in Metal where there is no Metal, two more descriptors lead to the simulator's
+process, and metal_shim.py beside this file sends the launches of kernels there.
+
 It answers the same questions as worker.py, whose framing, parsing and importing it takes over from
 the file beside it. What differs is MLX:
 
@@ -24,12 +27,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-_SPEC = importlib.util.spec_from_file_location("worker", Path(__file__).with_name("worker.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-worker = importlib.util.module_from_spec(_SPEC)
-sys.modules["worker"] = worker
-_SPEC.loader.exec_module(worker)
+
+def beside(name: str) -> Any:
+    """The module in a file beside this one: isolated Python does not look here."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+worker = beside("worker")
 
 NUMPY = {"float32": "float32", "int64": "int64", "bfloat16": "uint16"}
 """How a dtype's bytes are read with numpy, which has no bfloat16."""
@@ -61,6 +71,8 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             os.close(memory)
             self.host = np.frombuffer(self.memory, dtype=np.uint8)
             mx.eval(mx.zeros(1))
+            if len(sys.argv) > 4:
+                beside("metal_shim").install(mx, np, int(sys.argv[3]), int(sys.argv[4]))
             gc.collect()
             gc.freeze()
         except Exception as error:

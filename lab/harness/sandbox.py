@@ -92,6 +92,7 @@ def launch(
     stderr: IO[bytes] | None = None,
     force: str | None = None,
     keep_scratch: bool = True,
+    own_filters: bool = False,
 ) -> Sandboxed:
     """Starts `argv` in `scratch`, its only writable folder besides `writable`.
 
@@ -103,8 +104,9 @@ def launch(
     `stdout` and `stderr` (real files), or is captured, and then capped by `limits.output_bytes`.
     Without `keep_scratch` what is written to scratch is held in memory, up to 256 MiB, and nobody
     outside sees it; of what lies there, only what `readable` names is shown (bubblewrap and
-    namespaces; elsewhere it makes no difference). `force` names an isolation. Raises `MachineError`
-    if there is none, or if starting is impossible.
+    namespaces; elsewhere it makes no difference). With `own_filters` it may confine itself further
+    by a filter of system calls. `force` names an isolation. Raises `MachineError` if there is none,
+    or if starting is impossible.
     """
     scratch = scratch.resolve()
     kind = force or explain().kind
@@ -116,7 +118,7 @@ def launch(
     environment.setdefault("PATH", os.defpath)
     environment |= {"HOME": str(scratch), "TMPDIR": str(temporary)}
     environment |= {"USER": "worker", "LOGNAME": "worker", **(env or {})}
-    filter_ = _filter(kind, limits)
+    filter_ = _filter(kind, limits, own_filters)
     orders = {
         "isolation": "namespaces" if kind == "namespaces" else "plain",
         "argv": [*_wrapper(kind, view, scratch, filter_, limits.tasks), *argv],
@@ -234,11 +236,12 @@ if confined:
 """
 
 
-def _filter(kind: str, limits: Limits) -> str:
+def _filter(kind: str, limits: Limits, own_filters: bool = False) -> str:
     """The filter of system calls, in hexadecimal; empty where there is none."""
     if kind not in FILTERED or not seccomp.supported():
         return ""
-    return seccomp.program(platform.machine(), memory_files=limits.data_bytes is None).hex()
+    made = seccomp.program(platform.machine(), limits.data_bytes is None, own_filters)
+    return made.hex()
 
 
 def _wrapper(kind: str, view: views.View, scratch: Path, filter_: str, tasks: int) -> list[str]:

@@ -194,10 +194,11 @@ def decide(calls: Iterable[int], *steps: Step) -> Iterator[Step]:
 
 
 @functools.cache
-def program(machine: str, memory_files: bool = True) -> bytes:
+def program(machine: str, memory_files: bool = True, own_filters: bool = False) -> bytes:
     """The filter for an architecture as `uname -m` names it; empty where there is none.
 
-    Without `memory_files`, memory that the limits do not see is refused too.
+    Without `memory_files`, memory that the limits do not see is refused too. With `own_filters`, a
+    process may put a further filter on itself, which can only refuse more.
     """
     if machine not in ARCHITECTURES:
         return b""
@@ -210,6 +211,7 @@ def program(machine: str, memory_files: bool = True) -> bytes:
         (GREATER, 0, 1, NEWEST),
         refusal(errno.ENOSYS),
         *_by_argument(column),
+        *(() if own_filters else _no_filters(column)),
         *refuse(_numbers(CLONE3, column), errno.ENOSYS),
         *refuse(_numbers(REFUSED, column), errno.EPERM),
         *refuse(_numbers({} if memory_files else NOT_ACCOUNTED, column), errno.EPERM),
@@ -238,10 +240,14 @@ def _by_argument(column: int) -> Iterator[Step]:
         *((EQUAL, 2, 0, SAME_PERSONALITY), (EQUAL, 1, 0, ASK_PERSONALITY), denied, ALLOWED),
     )
     yield from decide(
-        _numbers(PRCTL, column), argument(0), (EQUAL, 0, 1, PR_SET_SECCOMP), denied, ALLOWED
-    )
-    yield from decide(
         _numbers(FCNTL, column), argument(1), (EQUAL, 0, 1, F_SETSIG), denied, ALLOWED
+    )
+
+
+def _no_filters(column: int) -> Iterator[Step]:
+    yield from decide(
+        _numbers(PRCTL, column),
+        *(argument(0), (EQUAL, 0, 1, PR_SET_SECCOMP), refusal(errno.EPERM), ALLOWED),
     )
 
 

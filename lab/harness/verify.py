@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from lab.harness.families import Round
     from lab.harness.recording import Recording
 
+NO_KERNEL = (
+    "no Metal kernel was launched; a candidate in metal calls mx.fast.metal_kernel where training "
+    "calls it. One without kernels is a candidate in mlx: open it with --language mlx"
+)
 REDRAWS = 10
 """How often a hidden shape that proves nothing is drawn again. It happens where a tensor has one
 element."""
@@ -40,11 +44,13 @@ element."""
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """`dtypes` None: all of the target's. `hide`: folders that no worker may see."""
+    """`dtypes` None: all of the target's. `hide`: folders that no worker may see. `simulate`: the
+    candidate's Metal kernels run in the simulator."""
 
     dtypes: tuple[str, ...] | None = None
     patience: Patience = field(default_factory=Patience)
     hide: tuple[Path, ...] = ()
+    simulate: bool = False
 
 
 def verify(
@@ -80,7 +86,7 @@ def verify(
     honest = incumbent or folder.incumbent(framework(engine))
     with (
         ThreadPoolExecutor(max_workers=2) as pool,
-        Session(candidate, folder.id, engine, arena, patience, hide) as ours,
+        Session(candidate, folder.id, engine, arena, patience, hide, settings.simulate) as ours,
         Session(honest, folder.id, engine, arena, patience, hide) as theirs,
     ):
         outcome = judge(todo, ours, theirs, pool, progress)
@@ -104,11 +110,13 @@ def judge(
 ) -> Passed | Failed:
     """All checks, with a fresh worker of the candidate (`ours`) and one of the incumbent."""
     trial = _Trial(todo, ours, theirs, pool, progress)
+    outcome: Passed | Failed
     try:
         trial.prepare()
-        return trial.run()
+        outcome = trial.run()
     except Fault as fault:
-        return trial.failed(fault)
+        outcome = trial.failed(fault)
+    return msgspec.structs.replace(outcome, simulated=ours.simulated)
 
 
 @dataclass
@@ -145,7 +153,10 @@ class _Trial:
         behaviour = Behaviour()
         dealt = deal([one.taker for one in self.todo], generator())
         for one, rounds in zip(self.todo, dealt, strict=True):
+            before = self.ours.launches
             checks = self._checked(one, rounds)
+            if one.case.purpose == "train" and before is not None and before == self.ours.launches:
+                raise Fault("no_metal_kernel", NO_KERNEL)
             behaviour.look(checks, self.ours, self.theirs)
             self.ours.check_switches()
             self.done.append(checks)

@@ -32,6 +32,7 @@ class InProcess(Session):
     def __init__(self, file: Path, function: str, arena_bytes: int) -> None:
         self._worker = Worker()
         self._process = None
+        self._simulator = None
         self._file = file
         self._function = function
         self._engine = "cpu"

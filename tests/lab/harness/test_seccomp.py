@@ -112,6 +112,15 @@ def test_arguments_decide_where_a_call_is_harmless_otherwise(call) -> None:  # t
     assert call("fcntl", 3, 1030) == ALLOWED, "F_DUPFD_CLOEXEC"
 
 
+def test_a_program_may_confine_itself_only_where_that_was_asked_for() -> None:
+    """The simulator's kernels give up their calls; a candidate's filter is none of ours."""
+    for machine, (audit, column) in ARCHITECTURES.items():
+        number = seccomp.PRCTL["prctl"][column]
+        assert number is not None
+        assert outcome(program(machine), audit, number, 22) == errno.EPERM
+        assert outcome(program(machine, own_filters=True), audit, number, 22) == ALLOWED
+
+
 def test_memory_files_are_refused_only_where_memory_is_counted() -> None:
     """CUDA's driver does not start without them."""
     for machine, (audit, column) in ARCHITECTURES.items():
