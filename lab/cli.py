@@ -118,16 +118,21 @@ for _command in workspaces.commands.values():
 @command(cli)
 @click.argument("workspace")
 @click.option("--no-recording", is_flag=True, help="Leave out the calls recorded in training.")
-def verify(lab: Lab, workspace: str, no_recording: bool, as_json: bool) -> None:
+@click.option("--simulate", is_flag=True, help="On a Mac: in the Metal simulator, too.")
+def verify(lab: Lab, workspace: str, no_recording: bool, simulate: bool, as_json: bool) -> None:
     """Is the candidate correct, with every gradient?"""
     from lab import stages
     from lab.outcomes import Failed
+    from lab.simulated import ways
 
+    how = {"recorded": not no_recording}
     with render.progress() as progress:
         space = lab.workspace(workspace)
-        record = stages.verify(lab, space, progress, recorded=not no_recording)
-    render.show(record, as_json)
-    leave(1 if isinstance(record.outcome, Failed) else 0)
+        both = ways(space.seal, simulate)
+        found = [stages.verify(lab, space, progress, simulate=way, **how) for way in both]
+    for record in found:
+        render.show(record, as_json)
+    leave(1 if any(isinstance(record.outcome, Failed) for record in found) else 0)
 
 
 @command(cli)

@@ -19,6 +19,7 @@ from lab.errors import CommandError, unknown
 from lab.ledger import Ledger
 from lab.places import Places
 from lab.records import Calibrated, Profiled
+from lab.simulated import simulates
 from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from lab.arm import Settings
     from lab.gate import Evidence, Policy
 
-LANGUAGES = ("torch", "mlx")
+LANGUAGES = ("torch", "mlx", "metal")
 """In which candidates can be judged; each on the engines that compute in it."""
 DEFAULT_PRESET = {"cpu": "tour", "mps": "m5-small", "cuda": "upstream"}
 """What `profile`, `open` and `ab` train when no --preset is given."""
@@ -89,7 +90,8 @@ def require_language(language: str, engine: str) -> None:
     """Raises `CommandError` unless candidates in that language run on that engine."""
     from trainer.hardware import framework
 
-    if language not in LANGUAGES or framework(engine) != language:
+    computes_in = "mlx" if language == "metal" else language
+    if language not in LANGUAGES or framework(engine) != computes_in:
         raise CommandError(
             f"candidates in {language} cannot be judged on engine '{engine}'",
             f"Add --language {framework(engine)}, or name another --engine.",
@@ -154,11 +156,12 @@ def evidence(
 
     seal = workspace.seal
     machine = fingerprint(seal.engine)
+    simulator = simulates(seal.language, seal.engine)
     lines = lab.ledger.find_any(*relevant(stored.sha256, seal.target, seal.engine))
     return rules.collect(
         (line for line in lines if lines_read is None or line.number <= lines_read),
         candidate_sha256=stored.sha256,
-        harness_sha256=harness_sha256(),
+        harness_sha256=harness_sha256(simulator),
         target_sha256=target_folder(seal.target).sha256,
         engine=seal.engine,
         hardware=machine.hardware,
@@ -258,6 +261,6 @@ def about(workspace: Workspace, folder: TargetFolder, stored: Candidate) -> dict
         "language": seal.language,
         "workspace": workspace.name,
         "candidate_sha256": stored.sha256,
-        "harness_sha256": harness_sha256(),
+        "harness_sha256": harness_sha256(simulates(seal.language, seal.engine)),
         "target_sha256": folder.sha256,
     }

@@ -49,6 +49,7 @@ def examine(lab: Lab) -> Health:
             *_accelerators(),
             _sandbox(),
             _compiler(),
+            _simulator(),
             _data(),
             *_folders(lab),
             _ledger(lab),
@@ -138,6 +139,18 @@ def _compiler() -> Check:
         detail=found or "none: candidates that use torch.compile cannot run on the CPU",
         fix="" if found else "Install g++ or clang.",
     )
+
+
+def _simulator() -> Check:
+    from lab.metal_sim.compiler import find_compiler
+
+    name = "Metal simulator"
+    try:
+        found = find_compiler()
+    except LabError as error:
+        return Check(name=name, ok=False, detail=error.message, fix=error.hint)
+    detail = f"{found.version}; candidates in metal; tier: simulated"
+    return Check(name=name, ok=True, detail=detail)
 
 
 def _data() -> Check:

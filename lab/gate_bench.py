@@ -30,6 +30,9 @@ def verified(evidence: Evidence, policy: Policy) -> Finding:
                 f"(allowed {check.allowed_rms:.3g})",
             )
     what = f"{len(record.outcome.checks)} tensors within bounds at tier '{record.tier}'"
+    if record.tier == "simulated" and policy.tier != "simulated":
+        missing = f"'{policy.tier}' is needed: a simulator is no GPU, and promotes nothing"
+        return Finding("open", f"{what}, {missing}; on the hardware {then_run('verify', evidence)}")
     if not record.outcome.checks or record.tier != policy.tier:
         return Finding("open", f"{what}, '{policy.tier}' is needed; {then_run('verify', evidence)}")
     if not record.outcome.recording:

@@ -19,6 +19,7 @@ from lab.isolation import forgone
 from lab.outcomes import Broken, Failed, Quarantined
 from lab.progress import Progress, silent
 from lab.records import Benched, Profiled
+from lab.simulated import elsewhere
 from lab.workspace import Workspace
 
 
@@ -90,6 +91,9 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
     first = _before_a_verdict(found)
     if first:
         stage, why = first
+        if stage == "device":
+            file = str(workspace.candidate_file)
+            return stage, f"on a Mac: {elsewhere(workspace.seal.target, file)}", why
         return stage, edit if stage == "edit" else f"kernel-lab {stage} {name}", why
     verdict = judge(found, Policy())
     unmet = "; ".join(r.rule for r in verdict.reasons if not r.holds)
@@ -101,7 +105,8 @@ def _next(lab: Lab, workspace: Workspace, stored: workspaces.Candidate) -> tuple
 
 
 def _before_a_verdict(found: Evidence) -> tuple[str, str] | None:
-    """The stage without which no verdict says anything, and why; "edit" is the author's."""
+    """The stage without which no verdict says anything, and why; "edit" is the author's, and for
+    "device" this machine lacks the hardware."""
     from lab.gate_sandbox import unconfined
 
     verified, benched, tried = found.verified, found.benched, found.tried
@@ -111,6 +116,8 @@ def _before_a_verdict(found: Evidence) -> tuple[str, str] | None:
         return "edit", f"verify: {verified.outcome.reason}"
     if verified.outcome.no_change_of:
         return "edit", f"verify: no change, the {verified.outcome.no_change_of} called again"
+    if benched is None and verified.tier == "simulated":
+        return "device", "verified in the simulator; what is left needs Metal"
     if benched is None:
         return "bench", "verified, not timed yet"
     if _was_noisy(benched):

@@ -33,6 +33,7 @@ from lab.errors import CandidateError, CommandError
 from lab.outcomes import Compared, Pair, Passed
 from lab.progress import Progress, silent
 from lab.records import Benched, Judged, Opened, Profiled, Tried, Verified
+from lab.simulated import require_device, simulates
 from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def open_workspace(
             f"no starting candidate for {target} in {language}"
             if candidate is None
             else f"{candidate} is missing",
-            "Start from a file of yours: kernel-lab open TARGET --candidate FILE",
+            "Start from a file of yours: "
+            f"kernel-lab open {target} --language {language} --candidate FILE",
         )
     require_language(language, lab.engine)
     name = folder.name if folder else workspaces.new_name(target, lab.engine, language)
@@ -76,7 +78,7 @@ def open_workspace(
         preset=lab.preset(preset),
         vocab=DEFAULT_VOCAB,
         target_sha256=found.sha256,
-        harness_sha256=harness_sha256(),
+        harness_sha256=harness_sha256(simulates(language, lab.engine)),
         policy_sha256=policy_sha256(Policy()),
     )
     hot = task.hot_op(latest_profile(lab, lab.engine), target)
@@ -127,18 +129,25 @@ def profile(
 
 
 def verify(
-    lab: Lab, workspace: Workspace, progress: Progress = silent, *, recorded: bool = True
+    lab: Lab,
+    workspace: Workspace,
+    progress: Progress = silent,
+    *,
+    recorded: bool = True,
+    simulate: bool = False,
 ) -> Verified:
     """Stage 3: is the candidate correct, in every case, type and gradient?
 
-    With `recorded`, also on calls that a training run recorded; without, the gate holds. No run on
-    mlx records any yet.
+    With `simulate`, or where a candidate in Metal finds none, its kernels run in the simulator and
+    the record's tier is `simulated`. With `recorded`, also on calls that a training run recorded;
+    without, the gate holds. No run on mlx records any yet.
     """
     from lab import harness, recordings
     from trainer.hardware import framework
 
     folder, stored = subject(lab, workspace)
     seal = workspace.seal
+    simulate = simulate or simulates(seal.language, seal.engine)
     outcome = harness.verify(
         stored.path,
         folder,
@@ -147,13 +156,13 @@ def verify(
         recording=recordings.provide(lab, seal, progress)
         if recorded and framework(seal.engine) == "torch"
         else None,
-        settings=harness.VerifySettings(hide=hidden(lab, workspace)),
+        settings=harness.VerifySettings(hide=hidden(lab, workspace), simulate=simulate),
         running=incumbent_file(lab, seal),
         progress=progress,
     )
     record = Verified(
         **about(workspace, folder, stored),
-        tier="device",
+        tier="simulated" if simulate else "device",
         isolation=harness.isolation(),
         outcome=outcome,
     )
@@ -167,6 +176,7 @@ def bench(lab: Lab, workspace: Workspace, progress: Progress = silent) -> Benche
     """
     from lab import harness, roofline
 
+    require_device(workspace.seal, "bench")
     folder, stored = subject(lab, workspace)
     seal = workspace.seal
     _require_verified(lab, workspace, stored, "bench")
@@ -216,6 +226,7 @@ def ab(
     from lab.harness import isolation
     from lab.stats import LOOKS
 
+    require_device(workspace.seal, "ab")
     require_torch(workspace.seal.engine, "ab")
     folder, stored = subject(lab, workspace)
     _require_verified(lab, workspace, stored, "ab")

@@ -6,6 +6,7 @@ Shapes, types, costs, rules and commands, from the target and, where there is on
 from __future__ import annotations
 
 from kernels.spec import Case, Target, TargetFolder
+from lab import task_metal
 from lab.records import HotOp, Profiled
 from lab.workspace import Seal
 
@@ -19,6 +20,7 @@ def write(seal: Seal, folder: TargetFolder, cases: tuple[Case, ...], hot: HotOp 
         f"# {seal.name}",
         f"Make `{folder.id}` faster on `{seal.engine}`, in `{seal.language}`. {target.summary}",
         _interface(folder, target),
+        *([task_metal.write(seal)] if seal.language == "metal" else []),
         _shapes(target, cases),
         _worth(hot, seal),
         _rules(folder.id),
@@ -134,4 +136,4 @@ kernel-lab bench {seal.name}      faster? paired with the incumbent
 kernel-lab ab {seal.name}         does training gain? paired runs, step time and val_bpb
 kernel-lab gate {seal.name}       the verdict, with its reasons
 kernel-lab promote {seal.name}    only after the verdict `promote`
-```"""
+```{task_metal.commands(seal)}"""
