@@ -21,6 +21,7 @@ from lab.harness import BenchSettings, bench
 from lab.harness.judge import Fault, Patience, Session
 from lab.harness.verify import judge as judge_verify
 from lab.outcomes import Failed, Measured, Passed, Quarantined
+from lab.simulated import simulates
 from trainer.hardware import framework
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ LONG_S = 7200.0
 class Arena:
     """The trusted worker of one target, and a stand for one candidate at a time."""
 
-    def __init__(self, folder: TargetFolder, engine: str, patience: Patience) -> None:
+    def __init__(
+        self, folder: TargetFolder, engine: str, patience: Patience, language: str = "torch"
+    ) -> None:
         self.folder = folder
         self._engine = engine
+        self._simulate = simulates(language, engine)
         self._patience = patience
         self._trusted: Session | None = None
         self._started: dict[Path, tuple[Session, Future[None]]] = {}
@@ -62,7 +66,7 @@ class Arena:
     def start(self, path: Path) -> None:
         """Begins to start a fresh worker for `path`."""
         if path not in self._started:
-            session = self._session(path, self._patience)
+            session = self._session(path, self._patience, self._simulate)
             self._started[path] = session, self._pool.submit(session.prepare)
 
     def verify(self, path: Path) -> Passed | Failed:
@@ -115,8 +119,9 @@ class Arena:
     def _incumbent(self) -> Session:
         if self._trusted is None:
             incumbent = self.folder.incumbent(framework(self._engine))
-            self._trusted = self._session(incumbent, Patience(total_s=LONG_S))
+            self._trusted = self._session(incumbent, Patience(total_s=LONG_S), simulate=False)
         return self._trusted
 
-    def _session(self, path: Path, patience: Patience) -> Session:
-        return Session(path, self.folder.id, self._engine, ARENA_BYTES, patience)
+    def _session(self, path: Path, patience: Patience, simulate: bool) -> Session:
+        where = (self.folder.id, self._engine, ARENA_BYTES, patience)
+        return Session(path, *where, simulate=simulate)

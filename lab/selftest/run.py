@@ -84,6 +84,17 @@ def try_all(entries: Sequence[Entry], engine: str, progress: Progress) -> list[T
     return [found[entry.name] for entry in entries]
 
 
+def _no_simulator() -> str:
+    from lab.metal_sim import Unavailable
+    from lab.metal_sim.compiler import find_compiler
+
+    try:
+        find_compiler()
+    except Unavailable as error:
+        return error.message
+    return ""
+
+
 def not_run(entry: Entry) -> Trial | None:
     """The trial of an entry whose compiler or framework this machine lacks, else None."""
     lacking = ""
@@ -91,6 +102,8 @@ def not_run(entry: Entry) -> Trial | None:
         lacking = "there is no C++ compiler here"
     if entry.language == "mlx" and find_spec("mlx") is None:
         lacking = "there is no MLX here"
+    if entry.language == "metal":
+        lacking = _no_simulator()
     if not lacking:
         return None
     return Trial(

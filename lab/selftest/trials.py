@@ -150,8 +150,9 @@ class Trials:
             for other in [k for k in self._arenas if k != key]:
                 self._arenas.pop(other).close()
             patience = Patience() if honest else WITH_ATTACKS
-            engine = "mlx" if entry.language == "mlx" else self._engine
-            self._arenas[key] = Arena(self._folders[entry.target], engine, patience)
+            engine = self._engine if entry.language == "torch" else "mlx"
+            folder = self._folders[entry.target]
+            self._arenas[key] = Arena(folder, engine, patience, entry.language)
         return self._arenas[key]
 
 
