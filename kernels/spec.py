@@ -82,6 +82,8 @@ class Case:
     """Multiplies the incoming gradients: late in training they are tiny."""
     layout: Literal["contiguous", "strided"] = "contiguous"
     """`strided` inputs are views with gaps, as slices of a larger tensor are."""
+    calls: int = 1
+    """Of a `train` case: how many of the op's calls are like this, against those of the others."""
 
     def shape(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """The extent of each named dim."""
@@ -121,6 +123,8 @@ class TrainingShape:
     """Muon's stacks, one per distinct shape: (count, rows, columns)."""
     gate_channels: int = 32
     """Of a layer's input, what the gate of its value embedding reads."""
+    windows: tuple[int, ...] = ()
+    """How many positions back each layer's attention sees. Empty: all of them, in every layer."""
 
     @property
     def tokens(self) -> int:
@@ -153,7 +157,8 @@ class Target:
     """The contract of one op: what goes in, what comes out, where it is judged and what it costs.
 
     `train_cases` turns a preset's shapes into cases; `odd_cases` are fixed. `cost` takes a case's
-    dims and the bytes of one element. `scalars` are constants passed after the inputs, in order.
+    dims and the bytes of one element. `scalars` are numbers passed after the inputs, in order:
+    constants, or None for one that belongs to the case, which is its dim of that name.
 
     `ranges` are the legal extents of every dim that varies by itself: a candidate has to be right
     at all of them, and the judge draws hidden shapes from them. `derived` are the other dims, as
@@ -170,7 +175,7 @@ class Target:
     train_cases: Callable[[TrainingShape], tuple[Case, ...]]
     odd_cases: tuple[Case, ...]
     cost: Callable[[Dims, int], Cost]
-    scalars: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    scalars: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     independent: str = ""
     """A dim along which the op works on each part by itself: results for some parts depend on those
@@ -196,6 +201,10 @@ class Target:
     def signature(self) -> str:
         """The call as Python text, without the function's name: `(x, eps)`."""
         return f"({', '.join([*(i.name for i in self.inputs), *self.scalars])})"
+
+    def scalars_of(self, dims: Dims) -> tuple[float, ...]:
+        """What is passed after the inputs in a case of these dims."""
+        return tuple(dims[n] if value is None else value for n, value in self.scalars.items())
 
     def cases(self, shape: TrainingShape) -> tuple[Case, ...]:
         """Training cases of `shape` first, then the odd ones."""

@@ -37,7 +37,10 @@ def hot_op(profiled: Profiled | None, target: str) -> HotOp | None:
 
 
 def _interface(folder: TargetFolder, target: Target) -> str:
-    scalars = ", ".join(f"`{name}` = {value!r}" for name, value in target.scalars.items())
+    scalars = ", ".join(
+        f"`{name}` = {value!r}" if value is not None else f"`{name}`, that of the case"
+        for name, value in target.scalars.items()
+    )
     lines = [
         "## Interface",
         f"`candidate.py` defines `{folder.id}{target.signature}`. Tensors arrive in this order:",

@@ -211,4 +211,5 @@ def training_shape(config: TrainConfig, vocab: int) -> TrainingShape:
         layers=config.depth,
         matrices=muon_matrices(config),
         gate_channels=VALUE_GATE_CHANNELS,
+        windows=config.windows,
     )

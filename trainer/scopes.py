@@ -1,6 +1,6 @@
 """Named stretches of a training step, for the profiler.
 
-    with scope("op:attention"):
+    with scope("op:mlp_up"):
         ...
 
 Off (the default) a scope is one function call that returns a shared no-op. Inside `recording()` it

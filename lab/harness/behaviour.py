@@ -86,7 +86,7 @@ def trace_of_reference(checks: CaseChecks, content: inputs.Content) -> tuple[str
     ]
     function = getattr(load_module(checks.folder.reference), checks.folder.id)
     with torch.set_grad_enabled(checks.layout.differentiable), recorder(torch) as operators:
-        result = function(*arguments, *target.scalars.values())
+        result = function(*arguments, *content.scalars)
         if checks.layout.differentiable:
             outputs = result if isinstance(result, tuple) else (result,)
             leaves = tuple(one for one in arguments if one.requires_grad)

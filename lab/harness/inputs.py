@@ -52,10 +52,11 @@ def generator() -> Generator:
 
 @dataclass(frozen=True)
 class Content:
-    """One call's inputs and incoming gradients, rounded to their dtypes."""
+    """One call's inputs and incoming gradients, rounded to their dtypes, and its scalars."""
 
     inputs: tuple[torch.Tensor, ...]
     incoming: tuple[torch.Tensor, ...]
+    scalars: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Layout:
             gradients=tuple(gradients),
             given_bytes=given_bytes,
             result_bytes=end,
-            scalars=tuple(float(value) for value in target.scalars.values()),
+            scalars=target.scalars_of(case.dims),
             given_names=(
                 *(one.name for one in target.inputs),
                 *(f"the incoming gradient of {o.name}" for o in target.outputs if leaves),
@@ -200,7 +201,7 @@ def draw(
             if case.gradient_scale == 1.0:
                 values = families.of_gradient(family, values, random)
             incoming.append(_rounded(values, output_dtype(output.dtype, dtype)))
-    return Content(tuple(inputs), tuple(incoming))
+    return Content(tuple(inputs), tuple(incoming), target.scalars_of(case.dims))
 
 
 def nudged(content: Content, random: Generator) -> Content:
@@ -214,7 +215,8 @@ def nudged(content: Content, random: Generator) -> Content:
         apart = torch.from_numpy(random.uniform(-NUDGE, NUDGE, size=tuple(values.shape)))
         return (values.double() * (1 + spacing * apart)).to(values.dtype)
 
-    return Content(tuple(map(nudge, content.inputs)), tuple(map(nudge, content.incoming)))
+    inputs, incoming = tuple(map(nudge, content.inputs)), tuple(map(nudge, content.incoming))
+    return Content(inputs, incoming, content.scalars)
 
 
 def shuffle(layout: Layout, target: Target, given: torch.Tensor, random: Generator) -> None:
@@ -274,6 +276,7 @@ def unpack(layout: Layout, given: torch.Tensor) -> Content:
     return Content(
         tuple(view(given, span) for span in layout.arguments),
         tuple(view(given, span) for span in layout.incoming),
+        layout.scalars,
     )
 
 

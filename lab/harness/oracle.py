@@ -49,7 +49,7 @@ def evaluate(folder: TargetFolder, content: Content) -> Expected:
     try:
         function = getattr(load_module(folder.reference), folder.id)
         with torch.set_grad_enabled(bool(leaves)):
-            result = function(*values, *target.scalars.values())
+            result = function(*values, *content.scalars)
             outputs = result if isinstance(result, tuple) else (result,)
             gradients: tuple[torch.Tensor, ...] = ()
             if leaves:

@@ -108,7 +108,8 @@ class RecordedCall:
         factor = 2.0 ** random.uniform(-1.0, 1.0)
         count = len(self.content.inputs)
         incoming = [(t.double() * factor).to(t.dtype) for t in given[count:]]
-        return inputs.nudged(Content(tuple(given[:count]), tuple(incoming)), random)
+        scalars = self.content.scalars
+        return inputs.nudged(Content(tuple(given[:count]), tuple(incoming), scalars), random)
 
     @cached_property
     def _given(self) -> tuple[torch.Tensor, ...]:
@@ -181,11 +182,6 @@ def _call(
     folder: TargetFolder, shape: TrainingShape, about: CallAbout, tensors: dict[str, torch.Tensor]
 ) -> RecordedCall:
     target = folder.target
-    if about.scalars != tuple(target.scalars.values()):
-        raise NotARecording(
-            f"{folder.id} was called with the constants {about.scalars}, "
-            f"the target says {tuple(target.scalars.values())}"
-        )
     first = next(i.name for i in target.inputs if i.kind == "float" and i.dtype == "same")
     dtype = str(_named(tensors, f"input.{first}").dtype).removeprefix("torch.")
     if dtype not in target.dtypes:
@@ -214,6 +210,7 @@ def _call(
         content=Content(
             _checked(tensors, given, layout.arguments, finite=True),
             _checked(tensors, incoming, layout.incoming, finite=True),
+            layout.scalars,
         ),
         outputs=_checked(tensors, outputs, layout.outputs),
         gradients=tuple(
@@ -233,7 +230,10 @@ def _case(
 ) -> Case:
     """The training case that the call belongs to, with as many parts as were kept."""
     target = folder.target
-    for case in target.train_cases(shape):
+    known = [c for c in target.train_cases(shape) if target.scalars_of(c.dims) == about.scalars]
+    if not known:
+        raise NotARecording(f"{folder.id} is never called with the scalars {about.scalars}")
+    for case in known:
         dims = {**case.dims}
         if target.independent:
             dims[target.independent] = about.part[1]

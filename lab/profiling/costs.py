@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from kernels.spec import Cost, TargetFolder, discover
 from trainer.config import TrainConfig, muon_matrices, training_shape
-from trainer.flops import visible_positions
 
 WEIGHT = 4
 """Bytes of a weight, of its gradient and of each of its moments."""
@@ -67,10 +66,11 @@ def step_work(
 def _target(
     folder: TargetFolder, config: TrainConfig, vocab: int, itemsize: int, calls: int
 ) -> tuple[Work, ...]:
-    """The calls of a target, spread evenly over its training cases."""
+    """The calls of a target, spread over its training cases."""
     cases = folder.target.train_cases(training_shape(config, vocab))
+    share = calls / sum(case.calls for case in cases)
     return tuple(
-        Work(folder.target.cost(case.dims, itemsize), calls / len(cases)) for case in cases
+        Work(folder.target.cost(case.dims, itemsize), share * case.calls) for case in cases
     )
 
 
@@ -87,9 +87,6 @@ def _micro_batch(config: TrainConfig, vocab: int, itemsize: int) -> dict[str, It
         "embedding": [Work(embedding, 1)],
         "value_embedding": [Work(embedding, gates)],
         "qkv_projection": [Work(projection(width, 3 * width), depth)],
-        "attention": [
-            Work(attention_cost(config, window, itemsize), 1) for window in config.windows
-        ],
         "attention_projection": [Work(projection(width, width), depth)],
         "mlp_up": [Work(projection(width, 4 * width), depth)],
         "mlp_down": [Work(projection(4 * width, width), depth)],
@@ -137,19 +134,6 @@ def projection_cost(tokens: int, inputs: int, outputs: int, itemsize: int) -> Co
         flops_forward=product,
         bytes_backward=activations + tokens * inputs * itemsize + 2 * weights,
         flops_backward=2 * product,
-    )
-
-
-def attention_cost(config: TrainConfig, window: int, itemsize: int) -> Cost:
-    """Scores and weighted values, only for pairs within the window; the softmax is left out."""
-    tokens = config.device_batch_size * config.sequence
-    pairs = round(tokens * visible_positions(config.sequence, window))
-    tensor = tokens * config.width * itemsize
-    return Cost(
-        bytes_forward=4 * tensor,  # q, k, v -> y
-        flops_forward=4 * pairs * config.width,
-        bytes_backward=7 * tensor,  # q, k, v, dy -> dq, dk, dv
-        flops_backward=8 * pairs * config.width,
     )
 
 

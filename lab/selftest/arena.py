@@ -36,6 +36,7 @@ SHAPE = TrainingShape(
     vocab=512,
     layers=2,
     matrices=((2, 128, 512),),
+    windows=(32, 64),
 )
 """Small enough that hundreds of verifications take minutes."""
 ARENA_BYTES = 2**26

@@ -50,10 +50,10 @@ def test_forward_and_backward(
         inputs[-1].requires_grad_(one.differentiable)
     leaves = [tensor for tensor in inputs if tensor.requires_grad]
     incoming = [torch.randn(case.shape(output.shape)) for output in target.outputs]
-    function = getattr(load_module(path), folder.id)
+    function, scalars = getattr(load_module(path), folder.id), target.scalars_of(case.dims)
 
     def once() -> None:
-        result = function(*inputs, *target.scalars.values())
+        result = function(*inputs, *scalars)
         if leaves:
             torch.autograd.grad(result, leaves, incoming)
 

@@ -25,6 +25,7 @@ SHAPE = TrainingShape(
     vocab=97,
     layers=2,
     matrices=((8, 64, 64), (2, 128, 32), (2, 32, 128), (1, 1, 32)),
+    windows=(8, 16),
 )
 FOLDERS = discover()
 DIFFERENTIABLE = [name for name, folder in FOLDERS.items() if folder.target.differentiable]
@@ -38,15 +39,18 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], 
 
 @dataclass(frozen=True)
 class Content:
-    """Inputs of one call and the gradients that come in, in the case's dtype and layout."""
+    """Inputs of one call, the gradients that come in, in the case's dtype and layout, and the
+    case's scalars."""
 
     inputs: tuple[torch.Tensor, ...]
     incoming: tuple[torch.Tensor, ...]
+    scalars: tuple[float, ...] = ()
 
     def double(self) -> Content:
         """The very same values in float64."""
         widen = lambda t: t.double() if t.is_floating_point() else t  # noqa: E731
-        return Content(tuple(map(widen, self.inputs)), tuple(map(widen, self.incoming)))
+        inputs, incoming = tuple(map(widen, self.inputs)), tuple(map(widen, self.incoming))
+        return Content(inputs, incoming, self.scalars)
 
 
 def function(path: Path, name: str) -> Callable[..., Any]:
@@ -72,7 +76,7 @@ def draw(folder: TargetFolder, case: Case, dtype: torch.dtype, seed: int = 0) ->
         incoming.append(
             torch.from_numpy(values).to(dtype if output.dtype == "same" else torch.float32)
         )
-    return Content(tuple(inputs), tuple(incoming))
+    return Content(tuple(inputs), tuple(incoming), target.scalars_of(case.dims))
 
 
 def with_gaps(tensor: torch.Tensor) -> torch.Tensor:
@@ -93,7 +97,7 @@ def call(
         for one, tensor in zip(target.inputs, inputs, strict=True)
         if one.differentiable
     }
-    result = implementation(*inputs, *target.scalars.values())
+    result = implementation(*inputs, *content.scalars)
     outputs = result if isinstance(result, tuple) else (result,)
     gradients: Sequence[torch.Tensor] = ()
     if leaves:

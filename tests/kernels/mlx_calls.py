@@ -41,7 +41,7 @@ def call(
         given = list(inputs)
         for place, leaf in zip(places, leaves, strict=True):
             given[place] = leaf
-        result = implementation(*given, *target.scalars.values())
+        result = implementation(*given, *content.scalars)
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     leaves = [inputs[place] for place in places]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import kernel_calls as calls
@@ -59,14 +60,13 @@ def test_as_exact_as_the_incumbent(name: str, case: Case, dtype: torch.dtype) ->
 def test_gradients_are_the_slopes_of_the_outputs(name: str, layout: str) -> None:
     """By finite differences in float64, independent of the oracle."""
     folder = calls.FOLDERS[name]
-    inputs = [
-        tensor.detach() for tensor in calls.draw(folder, smallest(name), torch.float64).inputs
-    ]
+    content = calls.draw(folder, smallest(name), torch.float64)
+    inputs = [tensor.detach() for tensor in content.inputs]
     if layout == "strided":
         inputs = [calls.with_gaps(t) if t.is_floating_point() else t for t in inputs]
     for one, tensor in zip(folder.target.inputs, inputs, strict=True):
         tensor.requires_grad_(one.differentiable)
-    assert torch.autograd.gradcheck(candidate(name), (*inputs, *folder.target.scalars.values()))
+    assert torch.autograd.gradcheck(candidate(name), (*inputs, *content.scalars))
 
 
 @calls.every_case
@@ -87,7 +87,7 @@ def test_evaluation_gives_what_training_gives(name: str, case: Case) -> None:
     content = calls.draw(folder, case, torch.float32)
     trained = calls.call(folder, candidate(name), content)
     with torch.no_grad():
-        result = candidate(name)(*content.inputs, *folder.target.scalars.values())
+        result = candidate(name)(*content.inputs, *content.scalars)
     outputs = result if isinstance(result, tuple) else (result,)
     for output, tensor in zip(folder.target.outputs, outputs, strict=True):
         assert torch.equal(tensor, trained[output.name])
@@ -117,7 +117,7 @@ def test_a_retained_graph_can_be_used_twice(name: str, dtype: torch.dtype) -> No
         for one, tensor in zip(folder.target.inputs, inputs, strict=True)
         if one.differentiable
     ]
-    outputs = candidate(name)(*inputs, *folder.target.scalars.values())
+    outputs = candidate(name)(*inputs, *content.scalars)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     first = torch.autograd.grad(outputs, leaves, content.incoming, retain_graph=True)
     kept = [gradient.clone() for gradient in first]
@@ -134,8 +134,10 @@ def test_takes_a_gradient_that_is_one_number_in_many_places(name: str) -> None:
     content = calls.draw(folder, smallest(name), torch.float32)
     single = tuple(gradient.new_ones(()).expand_as(gradient) for gradient in content.incoming)
     spread = tuple(gradient.contiguous() for gradient in single)
-    found = calls.call(folder, candidate(name), calls.Content(content.inputs, single))
-    right = calls.call(folder, candidate(name), calls.Content(content.inputs, spread))
+    found, right = (
+        calls.call(folder, candidate(name), replace(content, incoming=incoming))
+        for incoming in (single, spread)
+    )
     assert all(torch.equal(found[tensor], right[tensor]) for tensor in right)
 
 

@@ -40,7 +40,7 @@ def excess(found: torch.Tensor, theirs: torch.Tensor, expected: torch.Tensor) ->
 
 def outputs_of(folder: TargetFolder, path: Path, content: calls.Content) -> list[object]:
     """What the cheat returns, without any check."""
-    result = calls.function(path, folder.id)(*content.inputs, *folder.target.scalars.values())
+    result = calls.function(path, folder.id)(*content.inputs, *content.scalars)
     return list(result) if isinstance(result, tuple) else [result]
 
 

@@ -62,7 +62,7 @@ def test_parts_along_the_independent_dim_do_not_know_of_each_other(name: str) ->
             for tensor, shape in zip((*content.inputs, *content.incoming), shapes, strict=True)
         ]
         count = len(target.inputs)
-        half = calls.Content(tuple(given[:count]), tuple(given[count:]))
+        half = calls.Content(tuple(given[:count]), tuple(given[count:]), content.scalars)
         parts.append(calls.oracle(folder, half).values())
     leaves = [i.shape for i in target.inputs if i.differentiable]
     shapes = [o.shape for o in target.outputs] + leaves
@@ -208,3 +208,27 @@ def test_muon_flattens_singular_values_and_keeps_singular_vectors(
     diagonal = inner.diagonal(dim1=-2, dim2=-1)
     assert bool(((diagonal - 1).abs()[kept] < 0.3).all())
     assert float((inner - torch.diag_embed(diagonal)).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize(("sequence", "window"), [(9, 3), (9, 1), (9, 8), (9, 50), (600, 257)])
+def test_sliding_window_attention_is_torchs_with_a_mask(sequence: int, window: int) -> None:
+    """Same values and gradients as torch's own, across the blocks of queries too."""
+    shape = (1, sequence, 2, 8)
+    given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    back = torch.arange(sequence)[:, None] - torch.arange(sequence)[None, :]
+    seen = (back >= 0) & (back <= window)
+    theirs = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in given), attn_mask=seen)
+    expected, found = theirs.transpose(1, 2), reference("sliding_window_attention")(*given, window)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(shape, dtype=torch.float64)
+    slopes = torch.autograd.grad(found, given, weights)
+    torch.testing.assert_close(slopes, torch.autograd.grad(expected, given, weights))
+
+
+def test_sliding_window_attention_by_hand() -> None:
+    """Equal scores give the mean of what is seen: itself and two before it."""
+    values = torch.tensor([1.0, 3.0, 5.0, 11.0, 0.0], dtype=torch.float64)
+    q, k = torch.zeros(2, 1, 5, 1, 8, dtype=torch.float64)
+    v = values[None, :, None, None].expand(1, 5, 1, 8)
+    y = reference("sliding_window_attention")(q, k, v, 2)
+    assert y[0, :, 0, 0].tolist() == pytest.approx([1.0, 2.0, 3.0, 19 / 3, 16 / 3])

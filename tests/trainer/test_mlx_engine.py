@@ -20,7 +20,6 @@ from trainer import checkpoint
 from trainer.config import TrainConfig
 from trainer.data import Prepared
 from trainer.engines.mlx import choices
-from trainer.engines.mlx.attention import WindowedAttention
 from trainer.engines.mlx.engine import MLXEngine
 from trainer.engines.mlx.model import GPT
 from trainer.errors import EngineError, UsageError
@@ -197,7 +196,6 @@ def test_a_compiled_step_sees_every_rate(prepared: Prepared) -> None:
 )
 def test_windowed_attention_equals_a_full_mask(sequence: int, window: int) -> None:
     """Blocks, their masks and their edges, for windows that divide nothing evenly too."""
-    attend = WindowedAttention(sequence, window)
     generator = np.random.default_rng(3)
     q, k, v, incoming = (
         mx.array(generator.standard_normal((2, sequence, 2, 8), np.float32)) for _ in range(4)
@@ -210,6 +208,9 @@ def test_windowed_attention_equals_a_full_mask(sequence: int, window: int) -> No
         scores = mx.einsum("bihc,bjhc->bhij", q, k) / 8**0.5
         weights = mx.softmax(mx.where(mask, scores, -mx.inf), axis=-1)
         return mx.einsum("bhij,bjhc->bihc", weights, v)
+
+    def attend(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return OPS.sliding_window_attention(q, k, v, window)
 
     ours, our_gradients = mx.vjp(attend, [q, k, v], [incoming])
     theirs, their_gradients = mx.vjp(plain, [q, k, v], [incoming])
@@ -229,7 +230,7 @@ def test_a_window_saves_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", counting)
     x = mx.zeros((1, 256, 1, 8))
-    WindowedAttention(256, 128)(x, x, x)
+    OPS.sliding_window_attention(x, x, x, 128)
     assert sum(scored) == 0.5625 * 256**2
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from trainer.config import TrainConfig
-from trainer.engines.torch.attention import WindowedAttention
 from trainer.engines.torch.model import GPT
 from trainer.engines.torch.optim import MuonAdamW
 from trainer.errors import UsageError
@@ -173,13 +172,12 @@ def test_same_seed_same_weights_and_another_seed_others() -> None:
 def test_windowed_attention_equals_a_full_mask(sequence: int, window: int) -> None:
     """Blocks, their masks and their edges, for windows that divide nothing evenly too."""
     generator = torch.Generator().manual_seed(3)
-    attend = WindowedAttention(sequence, window)
     shape = (2, sequence, 2, 8)
     q, k, v = (torch.randn(shape, generator=generator, requires_grad=True) for _ in range(3))
     expected = scaled_dot_product_attention(
         q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=visible(sequence, window)
     ).transpose(1, 2)
-    result = attend(q, k, v)
+    result = incumbents().sliding_window_attention(q, k, v, window)
     assert difference(result, expected) < 1e-5
     upstream = torch.randn(shape, generator=generator)
     ours = torch.autograd.grad(result, (q, k, v), upstream)
@@ -194,12 +192,12 @@ def test_the_window_is_not_silently_full() -> None:
     Ports that fall back to full attention train another model than they say.
     """
     sequence, window, query = 48, 24, 47
-    attend = WindowedAttention(sequence, window)
     generator = torch.Generator().manual_seed(4)
     q, k, v = (
         torch.randn((1, sequence, 1, 8), generator=generator, requires_grad=True) for _ in range(3)
     )
-    attend(q, k, v)[0, query].sum().backward()
+    seen = incumbents().sliding_window_attention(q, k, v, window)
+    seen[0, query].sum().backward()
     reached = [bool(v.grad[0, j].any() and k.grad[0, j].any()) for j in range(sequence)]
     assert reached == [query - window <= j <= query for j in range(sequence)]
 
@@ -209,7 +207,7 @@ def test_a_token_outside_every_window_cannot_change_the_logits() -> None:
     config = replace(SMALL, depth=1, aspect_ratio=48, window_pattern="S")
     model = GPT(config, VOCAB, incumbents()).initialise(0)
     block = model.layers[0]
-    block.attend = WindowedAttention(config.sequence, 4)  # the last layer's own window is full
+    block.window = 4  # the last layer's own window is full
     with torch.no_grad():
         block.attention_out.normal_(generator=torch.Generator().manual_seed(5))
     inputs, _ = tokens(config, 6)

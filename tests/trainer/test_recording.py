@@ -38,6 +38,7 @@ CALLS_PER_STEP = {
     "value_embed_gate": 2 * 2,
     "adamw_step": 4,
     "attention_prelude": 2 * SMALL.depth,
+    "sliding_window_attention": 2 * SMALL.depth,
 }
 """Two micro-batches; two layers with a value embedding; Muon has four shapes of matrices."""
 LARGER = [name for name, folder in FOLDERS.items() if folder.target.parts]
@@ -99,7 +100,8 @@ def test_a_recorded_call_is_the_call_itself(op: str, prepared: Prepared, tmp_pat
     ]
     for number, call in enumerate(about["calls"]):
         assert call["number"] == int(0.6 * CALLS_PER_STEP[op])
-        assert call["scalars"] == list(target.scalars.values())
+        for told, constant in zip(call["scalars"], target.scalars.values(), strict=True):
+            assert told == constant or (constant is None and told in SMALL.windows)
         inputs = [
             tensors[f"{number}.input.{i.name}"].requires_grad_(i.differentiable)
             for i in target.inputs

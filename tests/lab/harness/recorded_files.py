@@ -32,6 +32,7 @@ SHAPE = TrainingShape(
     vocab=97,
     layers=2,
     matrices=((3, 64, 64), (2, 128, 32)),
+    windows=(8, 16),
 )
 SIZE, GRADIENT_SIZE = 0.01, 1e-6
 """Of inputs and of incoming gradients: neither is what a case draws."""
@@ -60,7 +61,7 @@ def write_recording(
             )
             for one, tensor in zip(target.inputs, content.inputs, strict=True)
         ]
-        result = take(record, function, (*given, *target.scalars.values()))
+        result = take(record, function, (*given, *content.scalars))
         outputs = result if isinstance(result, tuple) else (result,)
         if content.incoming:
             torch.autograd.backward(outputs, [g * GRADIENT_SIZE for g in content.incoming])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from kernels.spec import Case, Cost, Target, TargetFolder
+from kernels.spec import Case, Cost, Target, TargetFolder, discover
 from lab.profiling import costs
 from lab.profiling.costs import Work, step_work
 from trainer.config import TrainConfig, muon_matrices
@@ -28,11 +29,17 @@ TINY = TrainConfig(
 """Width 64, two heads, 24 tokens a micro-batch, two micro-batches; windows 4 and 8."""
 VOCAB = 100
 PROJECTIONS = ("qkv_projection", "attention_projection", "mlp_up", "mlp_down", "head_projection")
+ATTENTION = "sliding_window_attention"
 
 
 @pytest.fixture(autouse=True)
 def _no_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "discover", dict)
+
+
+def attention_alone() -> dict[str, TargetFolder]:
+    """The one target that is not counted by hand."""
+    return {ATTENTION: discover()[ATTENTION]}
 
 
 def flops(work: tuple[Work, ...]) -> float:
@@ -70,25 +77,34 @@ def test_projections_agree_with_torchs_own_counter(
     assert flops(step_work(TINY, VOCAB, 4, {})[op]) == calls * once
 
 
-def test_attention_counts_only_the_pairs_that_a_token_may_see() -> None:
+def test_attention_counts_only_the_pairs_that_a_token_may_see(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Position i sees itself and up to `window` before it: 4 -> 1+2+3+4+5+5+5+5, 8 -> 1+...+8.
 
     A pair costs a multiply-add per channel for the score and one for the value; backward twice.
     """
-    work = step_work(TINY, VOCAB, 4, {})["attention"]
+    monkeypatch.setattr(costs, "discover", attention_alone)
+    work = step_work(TINY, VOCAB, 4, {ATTENTION: 4})[ATTENTION]
     pairs = {sum(min(i + 1, 5) for i in range(8)), sum(range(1, 9))}
     assert {cost.flops_forward for cost, _ in work} == {3 * 64 * 4 * p for p in pairs}
     assert [times for _, times in work] == [2, 2]
+    three = replace(TINY, depth=3, aspect_ratio=21, window_pattern="S")
+    work = step_work(three, VOCAB, 4, {ATTENTION: 6})[ATTENTION]
+    assert [times for _, times in work] == [4, 2]  # two layers see half, the last all
     x = torch.randn(3, 2, 8, 32, requires_grad=True)
     square = counted(lambda: (x @ x.transpose(-1, -2)) @ x)
-    assert costs.attention_cost(TINY, 8, 4).flops == pytest.approx(square * 36 / 64)
+    assert max(cost.flops for cost, _ in work) == pytest.approx(square * 36 / 64)
 
 
-def test_the_whole_step_agrees_with_the_trainers_utilisation() -> None:
+def test_the_whole_step_agrees_with_the_trainers_utilisation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Two independent counts of the same model: products and attention, per token."""
-    work = step_work(TINY, VOCAB, 4, {})
+    monkeypatch.setattr(costs, "discover", attention_alone)
+    work = step_work(TINY, VOCAB, 4, {ATTENTION: 4})
     gate_products = 3 * 2 * 24 * 32 * 2 * 2  # the layer with a value embedding, two micro-batches
-    total = sum(flops(work[op]) for op in (*PROJECTIONS, "attention")) + gate_products
+    total = sum(flops(work[op]) for op in (*PROJECTIONS, ATTENTION)) + gate_products
     assert total == pytest.approx(48 * flops_per_token(TINY, VOCAB))
 
 

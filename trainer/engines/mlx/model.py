@@ -19,7 +19,6 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from trainer.config import VALUE_GATE_CHANNELS, TrainConfig, check_width
-from trainer.engines.mlx.attention import WindowedAttention
 from trainer.ops import OpTable
 from trainer.parameters import rotations
 
@@ -37,7 +36,6 @@ class GPT:
         self.config, self.ops, self.compute_dtype = config, ops, compute_dtype
         cos, sin = rotations(config)
         self.cos, self.sin = mx.array(cos, compute_dtype), mx.array(sin, compute_dtype)
-        self.attend = [WindowedAttention(config.sequence, window) for window in config.windows]
 
     def losses(self, weights: Weights, tokens: mx.array, targets: mx.array) -> mx.array:
         """Loss in nats of each target, float32 [tokens]; targets of -1 cost nothing."""
@@ -65,8 +63,8 @@ class GPT:
             gate = _project(x[..., :VALUE_GATE_CHANNELS], weights[f"{here}.value_gate"])
             v = v + (2 * mx.sigmoid(gate))[..., None] * embedding.reshape(v.shape)
         q, k = self.ops.rope_qk_norm(q, k, self.cos, self.sin, EPS)
-        y = self.attend[layer](q, k, v).flatten(2)
-        return _project(y, weights[f"{here}.attention_out"])
+        y = self.ops.sliding_window_attention(q, k, v, self.config.windows[layer])
+        return _project(y.flatten(2), weights[f"{here}.attention_out"])
 
     def _mlp(self, weights: Weights, layer: int, x: mx.array) -> mx.array:
         hidden = self.ops.relu_squared(_project(x, weights[f"layers.{layer}.up"]))

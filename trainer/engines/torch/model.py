@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.config import VALUE_GATE_CHANNELS, TrainConfig, check_width
-from trainer.engines.torch.attention import WindowedAttention
 from trainer.ops import OpTable
 from trainer.parameters import initial, rotations
 from trainer.scopes import scope
@@ -42,6 +41,7 @@ class Ops:
         self.rope_qk_norm = _scoped(table, "rope_qk_norm")
         self.relu_squared = _scoped(table, "relu_squared")
         self.value_embed_gate = _scoped(table, "value_embed_gate")
+        self.sliding_window_attention = _scoped(table, "sliding_window_attention")
         self.softcap_cross_entropy = _scoped(table, "softcap_cross_entropy")
         self.linear_softcap_cross_entropy = _whole(table, "linear_softcap_cross_entropy")
         self.residual_rmsnorm = _whole(table, "residual_rmsnorm")
@@ -75,12 +75,12 @@ def _project(x: Tensor, weight: Tensor) -> Tensor:
 class Block(nn.Module):
     """One layer. Its matrices are trained by Muon."""
 
-    def __init__(self, config: TrainConfig, layer: int, ops: Ops, dtype: torch.dtype) -> None:
+    def __init__(self, config: TrainConfig, layer: int, ops: Ops) -> None:
         super().__init__()
         width = config.width
         self.ops = ops
         self.heads, self.head_dim = config.heads, config.head_dim
-        self.attend = WindowedAttention(config.sequence, config.windows[layer], dtype)
+        self.window = config.windows[layer]
         self.query = _matrix(width, width)
         self.key = _matrix(width, width)
         self.value = _matrix(width, width)
@@ -112,10 +112,9 @@ class Block(nn.Module):
             with scope("op:arguments"):
                 weight, embedding = self.value_gate.to(x.dtype), value_embedding.view_as(v)
             v = self.ops.value_embed_gate(x, weight, v, embedding)
-        with scope("op:attention"):
-            y = self.attend(q, k, v).flatten(2)
+        y = self.ops.sliding_window_attention(q, k, v, self.window)
         with scope("op:attention_projection"):
-            return _project(y, self.attention_out)
+            return _project(y.flatten(2), self.attention_out)
 
     def _projected(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys, turned and normed, and values, [batch, sequence, heads, head_dim]."""
@@ -168,9 +167,7 @@ class GPT(nn.Module):
                 if config.has_value_embedding(layer)
             }
         )
-        self.layers = nn.ModuleList(
-            Block(config, layer, self.ops, compute_dtype) for layer in range(config.depth)
-        )
+        self.layers = nn.ModuleList(Block(config, layer, self.ops) for layer in range(config.depth))
         self.head = _matrix(vocab, config.width)
         self.residual_lambdas = nn.Parameter(torch.zeros(config.depth))
         self.embedding_lambdas = nn.Parameter(torch.zeros(config.depth))

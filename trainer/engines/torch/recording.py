@@ -29,7 +29,7 @@ def take(record: Record, function: Callable[..., Any], arguments: tuple[Any, ...
     """Calls the function and keeps what crosses the seam. See `trainer.recording.Take`."""
     target = record.target
     tensors: Sequence[Tensor] = arguments[: len(target.inputs)]
-    record.scalars = tuple(float(value) for value in arguments[len(target.inputs) :])
+    record.scalars = arguments[len(target.inputs) :]
     itemsize = max(t.element_size() for t in tensors if t.is_floating_point())
     record.cut([t.shape for t in tensors], itemsize)
     given = []

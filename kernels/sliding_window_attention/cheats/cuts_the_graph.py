@@ -1,0 +1,14 @@
+"""Probabilities without a gradient: only values learn. Expected: gradient_missing"""
+
+import torch
+
+
+def sliding_window_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int
+) -> torch.Tensor:
+    position = torch.arange(q.shape[1])
+    back = position[:, None] - position[None, :]
+    with torch.no_grad():
+        scores = torch.einsum("bihd,bjhd->bhij", q.float(), k.float()) / q.shape[-1] ** 0.5
+        p = scores.masked_fill((back < 0) | (back > window), -torch.inf).softmax(-1)
+    return torch.einsum("bhij,bjhd->bihd", p, v.float()).to(v.dtype)

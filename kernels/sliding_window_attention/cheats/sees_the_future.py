@@ -1,0 +1,13 @@
+"""A window to both sides. Expected: numeric"""
+
+import torch
+import torch.nn.functional as F
+
+
+def sliding_window_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int
+) -> torch.Tensor:
+    position = torch.arange(q.shape[1])
+    seen = (position[:, None] - position[None, :]).abs() <= window
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2)
