@@ -45,12 +45,13 @@ def write_recording(
     steps: Sequence[int] = (2, 9),
     limit_bytes: int = 2**22,
     shape: TrainingShape = SHAPE,
+    which_case: int = 0,
     **about: Any,
 ) -> Path:
     """A file as `train.py` writes it, of calls of `function` (the incumbent) on small inputs."""
     target = folder.target
     function = function or getattr(load_module(folder.incumbent("torch")), folder.id)
-    case, random = target.train_cases(shape)[0], inputs.generator()
+    case, random = target.train_cases(shape)[which_case], inputs.generator()
     records = []
     for step in steps:
         record = Record(target, step, 1, 4, 0.7, limit_bytes)

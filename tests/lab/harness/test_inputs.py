@@ -51,6 +51,20 @@ def test_what_is_packed_is_read_back_and_everything_else_is_poison(case: Case, d
     assert bool((slot == inputs.POISON).all())
 
 
+def test_a_scalar_of_the_case_reaches_oracle_and_worker() -> None:
+    """Constants are the target's; a window differs from case to case and stays a whole number."""
+    target = dataclasses.replace(TARGET, scalars={"eps": 0.5, "rows": None})
+    for rows in (3, 7):
+        case = Case("case", {**DIMS, "rows": rows})
+        layout = Layout.of(target, case, "float32")
+        content = draw(target, case, "float32", generator())
+        near, given = nudged(content, generator()), pack(layout, [content])[0]
+        told = layout.question(1).scalars
+        for scalars in (told, content.scalars, near.scalars, unpack(layout, given).scalars):
+            assert scalars == (0.5, rows)
+            assert isinstance(scalars[1], int)
+
+
 def test_buffers_never_touch_and_have_guards_on_both_sides() -> None:
     """An off-by-one write lands in a guard, not in the next tensor."""
     for case in (CASE, STRIDED):

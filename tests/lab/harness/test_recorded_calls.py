@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from kernels.spec import TargetFolder, discover
-from lab.harness import inputs
+from lab.harness import inputs, oracle
 from lab.harness.checking import CaseChecks
 from lab.harness.recording import NotARecording, Recording, load, parse
 from lab.harness.verify import VerifySettings, judge, verify
@@ -215,6 +215,30 @@ def test_other_constants_than_the_targets_are_refused(toy: TargetFolder, tmp_pat
     spoil(whole, tmp_path / "s.safetensors", calls=calls)
     with pytest.raises(NotARecording, match="never called with"):
         parse(load(tmp_path / "s.safetensors"), toy, SHAPE)
+
+
+@pytest.mark.parametrize("which_case", [0, 1])
+def test_a_call_keeps_its_own_scalars(which_case: int, tmp_path: Path) -> None:
+    """Layers differ in their window: the oracle and the worker must both get that of the call."""
+    folder, window = FOLDERS["sliding_window_attention"], SHAPE.windows[which_case]
+    found = recording(folder, tmp_path / "r.safetensors", which_case=which_case)
+    for call in found.calls:
+        assert call.layout.scalars == call.content.scalars == (window,)
+        varied = call.varied(inputs.generator())
+        assert inputs.unpack(call.layout, inputs.pack(call.layout, [varied])[0]).scalars == (
+            window,
+        )
+        expected = oracle.evaluate(folder, call.content)
+        for right, told in zip(expected.tensors, call.results, strict=True):
+            torch.testing.assert_close(told.double(), right, rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_that_no_layer_has_is_refused(tmp_path: Path) -> None:
+    """A candidate's process could otherwise choose the easiest window for its checks."""
+    folder = FOLDERS["sliding_window_attention"]
+    other = replace(SHAPE, windows=(5,))
+    with pytest.raises(NotARecording, match="never called with the scalars"):
+        recording(folder, tmp_path / "r.safetensors", shape=other)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
