@@ -24,8 +24,6 @@ def spacings(name: str, case: Case, dtype: torch.dtype) -> float:
         return 1024.0 if dtype == torch.float32 else 40.0
     if (name, case.name) == ("softcap_cross_entropy", "saturated"):
         return 2048.0
-    if (name, case.name) == ("sliding_window_attention", "large_scores"):
-        return 1024.0  # scores of 120 are rounded, and their differences decide
     return USUAL_SPACINGS
 
 

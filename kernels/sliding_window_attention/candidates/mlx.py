@@ -2,8 +2,8 @@
 
 As in torch: each block is scored against the keys in its reach alone, and its probabilities are
 kept for the backward, where MLX's fused attention makes them again. With p the probabilities and
-y = p v, the gradient of the scores is p (dp - sum(dy y)), where dp = dy v'. Narrow dtypes are
-computed in float32 and rounded once.
+dp = dy v', the gradient of the scores is p (dp - sum(p dp)). Narrow dtypes are computed in float32
+and rounded once.
 """
 
 import mlx.core as mx
@@ -28,21 +28,19 @@ def sliding_window_attention(q: mx.array, k: mx.array, v: mx.array, window: int)
             parts.append(p @ wide_v[:, :, first:end])
             kept.append(p)
         y = mx.concatenate(parts, axis=2)
-        return [_by_position(y, q.dtype), y, *kept]
+        return [_by_position(y, q.dtype), *kept]
 
     @attention.vjp
     def gradients(
         inputs: list[mx.array], incoming: list[mx.array], outputs: list[mx.array]
     ) -> list[mx.array]:
         wide_q, wide_k, wide_v = map(_by_head, inputs)
-        y, *kept = outputs[1:]
-        dy = _by_head(incoming[0])
-        along = (dy * y).sum(-1, keepdims=True)
+        dy, kept = _by_head(incoming[0]), outputs[1:]
         dq, dk, dv = [], mx.zeros_like(wide_k), mx.zeros_like(wide_v)
         for (start, end, first), p in zip(blocks, kept, strict=True):
             own, near = slice(start, end), slice(first, end)
-            dp = dy[:, :, own] @ wide_v[:, :, near].swapaxes(-1, -2)
-            ds = p * (dp - along[:, :, own]) * scale
+            pdp = p * (dy[:, :, own] @ wide_v[:, :, near].swapaxes(-1, -2))
+            ds = (pdp - p * pdp.sum(-1, keepdims=True)) * scale
             dq.append(ds @ wide_k[:, :, near])
             dk = dk.at[:, :, near].add(ds.swapaxes(-1, -2) @ wide_q[:, :, own])
             dv = dv.at[:, :, near].add(p.swapaxes(-1, -2) @ dy[:, :, own])

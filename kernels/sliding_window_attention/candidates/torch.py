@@ -3,7 +3,8 @@
 Each block is scored against the keys in its reach alone, and its probabilities are kept: the
 backward then needs no scores and no exponentials again, which torch's fused attention makes anew.
 They take more memory than the inputs: a number for every pair that a block scores. With p the
-probabilities and y = p v, the gradient of the scores is p (dp - sum(dy y)), where dp = dy v'.
+probabilities and dp = dy v', the gradient of the scores is p (dp - sum(p dp)). That sum is also
+sum(dy y), but with that the difference would cancel less exactly where one key has all of p.
 Narrow dtypes are computed in float32 and rounded once.
 """
 
@@ -38,19 +39,19 @@ class _Attention(torch.autograd.Function):
             y[:, start:end] = p @ wide_v[:, first:end]
             kept.append(p)
         ctx.window, ctx.shape, ctx.scale = window, shape, scale
-        ctx.save_for_backward(wide_q, wide_k, wide_v, y, *kept)
+        ctx.save_for_backward(wide_q, wide_k, wide_v, *kept)
         return _by_position(y, shape).to(q.dtype).contiguous()
 
     @staticmethod
     def backward(ctx: Any, grad_y: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, y, *kept = ctx.saved_tensors
+        q, k, v, *kept = ctx.saved_tensors
         dy = _by_head(grad_y)
-        along = (dy * y).sum(-1, keepdim=True)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         blocks = _blocks(ctx.shape[1], ctx.window)
         for (start, end, first), p in zip(blocks, kept, strict=True):
             own, near = slice(start, end), slice(first, end)
-            ds = (dy[:, own] @ v[:, near].mT).sub_(along[:, own]).mul_(p)
+            ds = (dy[:, own] @ v[:, near].mT).mul_(p)
+            ds.addcmul_(p, ds.sum(-1, keepdim=True), value=-1)
             dq[:, own] = ds @ k[:, near]
             dk[:, near] += ds.mT @ q[:, own]
             dv[:, near] += p.mT @ dy[:, own]
