@@ -154,9 +154,11 @@ class Taker:
 
     def takes(self, family: Family, differentiate: bool) -> bool:
         """Whether content of this family differs here from what is drawn."""
+        if family in self.without:
+            return False
         if family == "late":
             return differentiate and self.case.gradient_scale == 1.0
-        return self.case.scale == 1.0 and family not in self.without
+        return self.case.scale == 1.0
 
     def plan(self) -> list[Round | bool]:
         """The rounds that are fixed, and for each that is open whether it has gradients."""
