@@ -124,6 +124,7 @@ def _type(one: Field[Any]) -> type:
 @click.option("--turns", type=int, help="File descriptor to wait on for leave to do N steps.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write a profiler trace; no result.")
 @click.option("--trace-steps", type=int, default=3, show_default=True, help="Steps to trace.")
+@click.option("--ablate", is_flag=True, help="With --trace: also time steps without each op.")
 @config_options
 def command(as_json: bool, **flags: Any) -> int:
     """Trains once on a fixed budget, saves a checkpoint, evaluates, prints the result."""
@@ -153,6 +154,7 @@ def settings_from(flags: dict[str, Any]) -> Settings:
         turns=_turns(flags),
         trace=flags["trace"],
         trace_steps=flags["trace_steps"],
+        ablate=_ablate(flags),
         record=plan,
     )
 
@@ -213,6 +215,12 @@ def _turns(flags: dict[str, Any]) -> int | None:
     if flags["turns"] is not None and flags["heartbeat"] is None:
         raise UsageError("--turns needs --heartbeat", "Whoever gives turns must see them end.")
     return flags["turns"]
+
+
+def _ablate(flags: dict[str, Any]) -> bool:
+    if flags["ablate"] and not flags["trace"]:
+        raise UsageError("--ablate needs --trace", "What it measures is written beside the trace.")
+    return bool(flags["ablate"])
 
 
 def _compile(flags: dict[str, Any], plan: Plan | None) -> bool | None:

@@ -58,6 +58,7 @@ def _(value: r.Profiled) -> list[Any]:
             op.op,
             "in parts" if op in value.larger else "yes" if op.target else "",
             f"{op.share:.1%}",
+            "" if op.ablated is None else f"{op.ablated:.1%}",
             str(op.calls),
             f"{op.time_ms:.2f}",
             f"{op.forward_ms:.2f}",
@@ -72,7 +73,18 @@ def _(value: r.Profiled) -> list[Any]:
     ]
     steps = sorted(value.step_ms)
     headings = (
-        *(">#", "op", "target", ">share", ">calls", ">ms", ">forward", ">backward", ">MB"),
+        *(
+            ">#",
+            "op",
+            "target",
+            ">share",
+            ">ablated",
+            ">calls",
+            ">ms",
+            ">forward",
+            ">backward",
+            ">MB",
+        ),
         *(">GFLOP", ">roofline ms", ">if gone", ">at roofline"),
     )
     return [
@@ -83,7 +95,19 @@ def _(value: r.Profiled) -> list[Any]:
             f"{value.peak_gflop_s:.0f} GFLOP/s."
         ),
         table(headings, rows),
+        plain(_how_measured(value)),
     ]
+
+
+def _how_measured(value: r.Profiled) -> str:
+    """Which number is which: the two ways to ask what an op costs."""
+    fenced = value.engine == "mlx"
+    how = "fences around the op" if fenced else "the profiler's scopes and autograd's numbers"
+    text = f"share: of the step's time, by {how}."
+    if any(op.ablation_ms for op in value.ops):
+        pairs = max(len(op.ablation_ms) for op in value.ops)
+        text += f" ablated: of the step, gone when the op is free (median of {pairs} pairs)."
+    return text
 
 
 @describe.register

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer import checkpoint, trace
+from trainer.ablation import Ablation
 from trainer.config import TrainConfig
 from trainer.data import Batches, open_prepared
-from trainer.engines import build
+from trainer.engines import build, instrument
 from trainer.engines.torch import switches
-from trainer.errors import DataError, EngineError, TrainerError, UsageError, is_out_of_memory
+from trainer.errors import DataError, EngineError, TrainerError, is_out_of_memory
 from trainer.evaluate import Evaluation, config_of, evaluate
 from trainer.hardware import framework, hardware_key, resolve_engine
 from trainer.interrupt import Interrupt
@@ -56,6 +57,7 @@ class Settings:
     turns: int | None = None
     trace: Path | None = None
     trace_steps: int = 3
+    ablate: bool = False
     record: Plan | None = None
 
 
@@ -76,7 +78,6 @@ class Session:
         if settings.trace is not None:
             trace.check_target(settings.trace, settings.trace_steps)
         self.choice = resolve_engine(settings.engine)
-        _check_instruments(settings, self.choice.value)
         self.hardware = hardware_key(self.choice.value)
         before = self._switches()
         self.ops = resolve(self.choice.value, self.hardware, settings.ops, settings.registry)
@@ -94,8 +95,11 @@ class Session:
     def build(self) -> None:
         """Makes the engine: memory is taken and compilers are looked for from here on."""
         name, vocab, settings = self.choice.value, self.prepared.vocab, self.settings
-        self.recorder = _recorder(settings.record) if settings.record else None
+        plan = settings.record
+        self.recorder = Recorder(plan, instrument(name, "recording").take) if plan else None
+        self.ablation = Ablation(instrument(name, "stand_in")) if settings.ablate else None
         ops = self.recorder.wrap(self.ops) if self.recorder else self.ops
+        ops = self.ablation.wrap(ops) if self.ablation else ops
         # the framework is imported only now that everything cheap has been checked
         self.engine = build(name, self.config, vocab, ops, settings.compile_model)
         if settings.resume is not None:
@@ -151,8 +155,6 @@ class Session:
     def save_recording(self) -> None:
         """Writes what was recorded, if anything was to be."""
         if self.recorder:
-            from trainer.engines.torch.recording import write
-
             about = {
                 "preset": self.settings.preset,
                 "engine": self.choice.value,
@@ -162,7 +164,7 @@ class Session:
                 "steps": self.position.step,
                 "ops": {name: op.sha256 for name, op in self.ops.items()},
             }
-            self.recorder.save(write, about)
+            self.recorder.save(instrument(self.choice.value, "recording").write, about)
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint from which the run goes on as if it had never stopped."""
@@ -227,6 +229,7 @@ def run(settings: Settings, output: Output) -> Report | None:
                 settings.trace,
                 settings.trace_steps,
                 session.hardware,
+                session.ablation,
             )
             output.say(f"trace of {settings.trace_steps} steps: {settings.trace}")
             return None
@@ -243,22 +246,6 @@ def run(settings: Settings, output: Output) -> Report | None:
             )
             output.say(evaluation.note)
         return session.report(step_ms, interrupt.wanted, evaluation)
-
-
-def _check_instruments(settings: Settings, engine: str) -> None:
-    """Raises `UsageError` for an instrument that the engine does not have."""
-    for flag, given in (("--trace", settings.trace), ("--record", settings.record)):
-        if given is not None and framework(engine) != "torch":
-            raise UsageError(
-                f"{flag} works with torch's profiler and hooks, which the engine '{engine}' lacks",
-                "Use --engine cpu, cuda or mps.",
-            )
-
-
-def _recorder(plan: Plan) -> Recorder:
-    from trainer.engines.torch.recording import take
-
-    return Recorder(plan, take)
 
 
 def _resumed(settings: Settings, folder: Path) -> tuple[Settings, dict[str, Any]]:

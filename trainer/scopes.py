@@ -3,11 +3,12 @@
     with scope("op:mlp_up"):
         ...
 
-Off (the default) a scope is one function call that returns a shared no-op. Inside `recording()` it
-is a `torch.profiler.record_function`. Every differentiable op of the forward pass
-lies in exactly one `op:` scope, so that its backward is found through autograd's sequence numbers;
-`op:` scopes do not nest, but for `op:muon_orthogonalize` inside `op:muon_update`. Scopes time
-nothing themselves.
+Off (the default) a scope is one function call that returns a shared no-op. Inside `recording(mark)`
+it is a `mark`, such as `torch.profiler.record_function`. Every differentiable op of the torch
+engine's forward pass lies in exactly one `op:` scope, so that its backward is found through
+autograd's sequence numbers; `op:` scopes do not nest, but for `op:muon_orthogonalize` inside
+`op:muon_update`. Scopes time nothing themselves. The model in MLX has seams of the same names
+(`trainer.engines.mlx.seams`).
 """
 
 from __future__ import annotations
@@ -26,12 +27,10 @@ def scope(name: str) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def recording() -> Iterator[None]:
-    """Switches scopes on for the block; they appear in whatever torch profiler is running."""
-    from torch.profiler import record_function
-
+def recording(mark: Callable[[str], AbstractContextManager[Any]]) -> Iterator[None]:
+    """Switches scopes on for the block: each is the context manager that `mark` makes of a name."""
     global _record
-    _record = record_function
+    _record = mark
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
     record(engine, stream, config, Path("step.json"), steps=4, hardware="EPYC x2")
 
 writes a Chrome trace and, beside it, `step.json.meta.json` with the times of the plain and of the
-traced steps, so that the profiler's own cost can be told from the trainer's. The steps train the
+traced steps, so that the profiler's own cost can be told from the trainer's, and of steps without
+each op where an `Ablation` is given. The steps train the
 engine's model; nobody keeps it. What the time is spent on is worked out elsewhere.
 """
 
@@ -21,11 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trainer.ablation import Ablation
 from trainer.config import TrainConfig
+from trainer.engines import instrument
 from trainer.errors import DataError, UsageError
 from trainer.loop import Engine, Stream, take
 from trainer.schedule import rates_at
-from trainer.scopes import recording
 
 SETTLING_STEPS = 8
 SETTLING_SECONDS = 20.0
@@ -45,11 +47,18 @@ def check_target(path: Path, steps: int) -> None:
 
 
 def record(
-    engine: Engine, stream: Stream, config: TrainConfig, path: Path, steps: int, hardware: str
+    engine: Engine,
+    stream: Stream,
+    config: TrainConfig,
+    path: Path,
+    steps: int,
+    hardware: str,
+    ablation: Ablation | None = None,
 ) -> dict[str, Any]:
     """Writes the trace and its sidecar; returns what the sidecar holds.
 
-    Plain and traced steps alternate, so that both see the machine in the same state.
+    Plain and traced steps alternate, so that both see the machine in the same state. With an
+    `ablation` of the engine's ops, steps without each op follow.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or its C++ side writes to stderr unasked
     step = partial(_timed_step, engine, stream, config)
@@ -57,17 +66,21 @@ def record(
     try:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent) as scratch:
             files = [Path(scratch) / f"{number}.json" for number in range(steps)]
-            _settle(engine.name, step, files[0])
+            traced_step = partial(instrument(engine.name, "tracing").traced_step, engine.name, step)
+            _settle(step, traced_step, files[0])
             for file in files:
                 plain_ms.append(step(nullcontext))
-                traced_ms.append(_traced_step(engine.name, step, file))
+                traced_ms.append(traced_step(file))
             path.write_text(json.dumps(_joined(files)))
+        ablated = _ablated(engine, step, ablation, steps) if ablation else {}
         meta = {
             "plain_step_ms": plain_ms,
             "traced_step_ms": traced_ms,
+            "ablated_step_ms": ablated,
             "config": asdict(config),
             "accumulation": config.accumulation,
             "engine": engine.name,
+            "compute_dtype": engine.notes["compute_dtype"].value,
             "hardware": hardware,
             "vocab": engine.vocab,
         }
@@ -77,7 +90,7 @@ def record(
     return meta
 
 
-def _settle(engine_name: str, step: TimedStep, file: Path) -> None:
+def _settle(step: TimedStep, traced_step: Callable[[Path], float], file: Path) -> None:
     """Traces steps that do not count, until they map no new memory.
 
     The profiler's events lie on the heap among the step's large buffers, which then no longer fit
@@ -89,26 +102,32 @@ def _settle(engine_name: str, step: TimedStep, file: Path) -> None:
     for _ in range(SETTLING_STEPS):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         step(nullcontext)
-        _traced_step(engine_name, step, file)
+        traced_step(file)
         new_pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
         if new_pages < FEW_PAGES or time.perf_counter() > deadline:
             return
 
 
-def _traced_step(engine_name: str, step: TimedStep, file: Path) -> float:
-    """One step under a profiler of its own, written to `file`; its milliseconds."""
-    from torch.profiler import ProfilerActivity, profile, record_function
+def _ablated(
+    engine: Engine, step: TimedStep, ablation: Ablation, rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """For each op that is called, milliseconds of steps with it and, right after, without it.
 
-    activities = [ProfilerActivity.CPU]
-    if engine_name == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    with (
-        profile(activities=activities, record_shapes=False, with_stack=False) as profiler,
-        recording(),
-    ):
-        milliseconds = step(lambda: record_function("step"))
-    profiler.export_chrome_trace(str(file))
-    return milliseconds
+    All of them start from the same weights. The first round without an op teaches its stand-in.
+    """
+    snapshot = engine.snapshot()
+    found: dict[str, list[tuple[float, float]]] = {}
+    for op in sorted(ablation.called):
+        pairs = []
+        for _ in range(rounds + 1):
+            with_it = step(nullcontext)
+            engine.restore(snapshot)
+            with ablation.without(op):
+                pairs.append((with_it, step(nullcontext)))
+            engine.restore(snapshot)
+        found[op] = pairs[1:]
+        ablation.forget()
+    return found
 
 
 def _joined(files: list[Path]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def _divide(
 def _calls(trace: Trace, step: Event) -> Mapping[str, int]:
     """How often each op was called in the step: its scopes, or its nodes."""
     calls = Counter(op_name(scope) for scope in _during(step, trace.scopes))
-    calls[ACCUMULATION] = sum(
+    calls[ACCUMULATION] += sum(
         event.accumulates and not event.name.startswith(EVALUATE)
         for event in _during(step, trace.operators)
     )

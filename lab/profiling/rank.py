@@ -9,12 +9,19 @@ order of the latter. Pure: no clock, no files.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from lab.profiling.attribution import Share
 from lab.profiling.costs import Work
 from lab.profiling.segments import UNATTRIBUTED
 from lab.records import HotOp
 from lab.roofline import Roofline
+
+Pairs = tuple[tuple[float, float], ...]
+"""Milliseconds of steps with an op and without it."""
+NO_PAIRS: Mapping[str, Pairs] = MappingProxyType({})
 
 LARGEST_SHARE = 1 - 1e-6
 """A step that is nothing but one op has no finite ceiling; this one is a million."""
@@ -45,13 +52,20 @@ def rank(
     *,
     step_ms: float,
     targets: Collection[str],
+    ablation_ms: Mapping[str, Pairs] = NO_PAIRS,
 ) -> tuple[HotOp, ...]:
     """Every op of a step of `step_ms`, by what bringing it to the roofline gains; the rest last.
 
     Of an op whose work is not known, `unattributed` above all, no gain is promised: its roofline is
     the time that it takes.
     """
-    rows = [_row(s, work.get(s.op), roofline, dtype, step_ms, s.op in targets) for s in shares]
+    rows = [
+        replace(
+            _row(s, work.get(s.op), roofline, dtype, step_ms, s.op in targets),
+            ablation_ms=ablation_ms.get(s.op, ()),
+        )
+        for s in shares
+    ]
     return tuple(sorted(rows, key=lambda r: (r.op == UNATTRIBUTED, -r.ceiling_roofline, r.op)))
 
 

@@ -46,8 +46,12 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
 
     plain_step_ms: tuple[float, ...]
     traced_step_ms: tuple[float, ...]
+    ablated_step_ms: dict[str, tuple[tuple[float, float], ...]]
+    """By op, steps with it and without it."""
     config: dict[str, Any]
     engine: str
+    compute_dtype: str
+    """Of the activations."""
     vocab: int
 
     @property
@@ -72,12 +76,14 @@ def profile(
     overrides: Mapping[str, Path] | None = None,
     registry: Path | None = None,
     config_flags: Sequence[str] = (),
+    ablate: bool = False,
     progress: Progress = silent,
 ) -> Profiled:
     """The hot ops of `preset` on `engine`, from `steps` traced steps.
 
-    `overrides` forces files on ops, `config_flags` are further flags of train.py. Raises
-    `CommandError` for what train.py does not accept, `MachineError` if it fails.
+    `overrides` forces files on ops, `config_flags` are further flags of train.py; `ablate` has as
+    many pairs of steps with and without each op. Raises `CommandError` for what train.py does not
+    accept, `MachineError` if it fails.
     """
     _check(engine, preset, steps)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -89,6 +95,7 @@ def profile(
     with tempfile.TemporaryDirectory(dir=workdir) as scratch:
         trace = Path(scratch) / "trace.json"
         flags += ["--trace", str(trace), "--trace-steps", str(steps)]
+        flags += ["--ablate"] if ablate else []
         progress("training under the profiler", 0, 3)
         _train([*flags, *config_flags], workdir / f"{preset}-{engine}.log")
         progress("reading the trace", 1, 3)
@@ -121,17 +128,24 @@ def assemble(attribution: Attribution, meta: Sidecar, preset: str, machine: Mach
     from lab.profiling.larger import larger_shares
     from lab.profiling.rank import rank
     from trainer.config import TrainConfig
-    from trainer.engines.torch.choices import compute_dtype
+    from trainer.hardware import framework
 
     rates = roofline.measure(meta.engine)
-    folders, shares = discover(), attribution.shares
+    computes_with = framework(meta.engine)
+    folders = {n: f for n, f in discover().items() if f.incumbent(computes_with).is_file()}
+    shares = attribution.shares
     larger = larger_shares(shares, folders)
-    dtype = compute_dtype(meta.engine).value
+    dtype = meta.compute_dtype
     config = msgspec.convert(meta.config, TrainConfig)
     calls = {share.op: share.calls for share in (*shares, *larger)}
     work = step_work(config, meta.vocab, roofline.ITEMSIZE[dtype], calls)
     ops, larger_ops = (
-        rank(rows, work, rates, dtype, step_ms=meta.step_ms, targets=folders)
+        rank(
+            *(rows, work, rates, dtype),
+            step_ms=meta.step_ms,
+            targets=folders,
+            ablation_ms=meta.ablated_step_ms,
+        )
         for rows in (shares, larger)
     )
     return Profiled(

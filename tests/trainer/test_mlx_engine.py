@@ -309,26 +309,6 @@ def test_train_py_runs_on_mlx_with_the_same_output(
     assert checkpoint.load_state(tmp_path / "c")["engine"] == "mlx"
 
 
-@pytest.mark.parametrize("flag", ["--trace", "--record"])
-def test_what_only_torch_can_do_is_told_at_once(
-    prepared: Prepared,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    flag: str,
-) -> None:
-    """Before any training, and by the flag's name."""
-    plan = tmp_path / "plan.json"
-    plan.write_text(
-        '{"folder": "recorded", "calls": [{"op": "rmsnorm", "step": 2, "chance": 0.5}]}'
-    )
-    with plan.open() as file:
-        value = tmp_path / "trace.json" if flag == "--trace" else file.fileno()
-        code, _, err = run_train(capsys, *mlx_flags(prepared, monkeypatch), f"{flag}={value}")
-    assert code == 2
-    assert flag in err
-
-
 def test_an_op_in_torch_is_blamed_by_name(
     prepared: Prepared,
     tmp_path: Path,

@@ -7,6 +7,9 @@ Imports a framework only when an engine in it is built.
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 from trainer.config import TrainConfig
 from trainer.hardware import framework
 from trainer.loop import Engine
@@ -24,3 +27,8 @@ def build(
     from trainer.engines.torch.engine import TorchEngine
 
     return TorchEngine(name, config, vocab, ops, compile_model)
+
+
+def instrument(engine: str, name: str) -> ModuleType:
+    """What the engine's framework has under that name: `recording`, `tracing` or `stand_in`."""
+    return import_module(f"trainer.engines.{framework(engine)}.{name}")

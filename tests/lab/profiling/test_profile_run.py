@@ -58,8 +58,10 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     meta = {
         "plain_step_ms": [10.0, 11.0, 90.0],
         "traced_step_ms": [20.0, 20.0],
+        "ablated_step_ms": {"mlp_up": [[10.0, 6.0], [20.0, 10.0], [10.0, 9.0]]},
         "config": CONFIG,
         "engine": "cpu",
+        "compute_dtype": "float32",
         "hardware": "paper x1",
         "vocab": 100,
         "accumulation": 1,
@@ -82,6 +84,8 @@ def test_shares_of_traced_steps_are_applied_to_the_plain_step(paper: Path) -> No
     assert rows["mlp_up"].time_ms == pytest.approx(5.5)
     assert sum(row.time_ms for row in profiled.ops) == pytest.approx(11.0)
     assert profiled.step_ms == (10.0, 11.0, 90.0)
+    assert rows["mlp_up"].ablated == pytest.approx(0.4)  # the median of pairs, not of totals
+    assert rows["adamw"].ablated is None
     assert profiled.covered == pytest.approx(0.95)
     assert (profiled.bandwidth_gb_s, profiled.peak_gflop_s) == (10.0, 100.0)
     assert (profiled.engine, profiled.preset, profiled.machine) == ("cpu", "tour", MACHINE)

@@ -26,11 +26,13 @@ from trainer.engines.mlx import choices
 from trainer.engines.mlx.model import GPT
 from trainer.engines.mlx.optim import Arrays, MuonAdamW
 from trainer.engines.mlx.peak import measured_peak
+from trainer.engines.mlx.seams import seam, seamed
 from trainer.hardware import Choice, hardware_key, resident_peak_mb
 from trainer.loop import MicroBatch
 from trainer.ops import OpTable
 from trainer.parameters import initial
 from trainer.schedule import Rates
+from trainer.scopes import scope
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -73,6 +75,7 @@ class MLXEngine:
             "memory_limit": choices.memory(kind),
         }
         mx.reset_peak_memory()
+        ops = seamed(ops)
         self.compute_dtype: mx.Dtype = getattr(mx, compute.value)
         self.model = GPT(config, ops, self.compute_dtype)
         self.optimizer = MuonAdamW(
@@ -144,10 +147,12 @@ class MLXEngine:
         loss, gradients = mx.array(0.0), Arrays()
         for inputs, targets in micro_batches:
             mx.eval(loss, gradients)
-            share = mx.array(1 / (targets.size * len(micro_batches)))
-            more, new = self._gradients(self.weights, mx.array(inputs), mx.array(targets), share)
+            with scope("op:host_to_device"):
+                given = mx.array(inputs), mx.array(targets)
+                share = mx.array(1 / (targets.size * len(micro_batches)))
+            more, new = self._gradients(self.weights, *given, share)
             loss = loss + more
-            gradients = {n: gradients[n] + g for n, g in new.items()} if gradients else new
+            gradients = seam("gradient_accumulation", _sums, gradients, new) if gradients else new
         return loss, gradients
 
     def _loss_and_gradients(
@@ -156,7 +161,8 @@ class MLXEngine:
         """A micro-batch's part of the mean loss, and that part's gradients."""
 
         def part(weights: Arrays) -> mx.array:
-            return (self.model.losses(weights, inputs, targets) * share).sum()
+            losses = self.model.losses(weights, inputs, targets)
+            return seam("loss_reduction", _weighted_sum, losses, share)
 
         loss, gradients = mx.value_and_grad(part)(weights)
         return loss, gradients
@@ -164,6 +170,14 @@ class MLXEngine:
 
 def _as_it_is(function: Function) -> Function:
     return function
+
+
+def _weighted_sum(losses: mx.array, share: mx.array) -> mx.array:
+    return (losses * share).sum()
+
+
+def _sums(one: Mapping[str, mx.array], other: Mapping[str, mx.array]) -> Arrays:
+    return {name: one[name] + array for name, array in other.items()}
 
 
 def _numpy(arrays: Mapping[str, mx.array]) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from trainer.config import VALUE_GATE_CHANNELS, TrainConfig, check_width
+from trainer.engines.mlx.seams import seam
 from trainer.ops import OpTable
 from trainer.parameters import rotations
 
@@ -44,34 +45,47 @@ class GPT:
 
     def logits(self, weights: Weights, tokens: mx.array) -> mx.array:
         """Logits before the soft cap, [batch, sequence, vocab]."""
-        x = x0 = self.ops.rmsnorm(self._embed(weights["token_embedding"], tokens), EPS)
+        embedding = self._embed("embedding", weights["token_embedding"], tokens)
+        x = x0 = self.ops.rmsnorm(embedding, EPS)
         kept, added = weights["residual_lambdas"], weights["embedding_lambdas"]
         for layer in range(self.config.depth):
-            x = (kept[layer] * x + added[layer] * x0).astype(self.compute_dtype)
-            x = x + self._attention(weights, layer, self.ops.rmsnorm(x, EPS), tokens)
-            x = x + self._mlp(weights, layer, self.ops.rmsnorm(x, EPS))
-        return _project(self.ops.rmsnorm(x, EPS), weights["head"])
+            x = seam("residual_mix", _mixed, x, x0, kept[layer], added[layer])
+            more = self._attention(weights, layer, self.ops.rmsnorm(x, EPS), tokens)
+            x = seam("residual_add", mx.add, x, more)
+            more = self._mlp(weights, layer, self.ops.rmsnorm(x, EPS))
+            x = seam("residual_add", mx.add, x, more)
+        return seam("head_projection", _project, self.ops.rmsnorm(x, EPS), weights["head"])
 
     def _attention(self, weights: Weights, layer: int, x: mx.array, tokens: mx.array) -> mx.array:
         here = f"layers.{layer}"
-        q, k, v = (
-            _project(x, weights[f"{here}.{name}"]).reshape(*x.shape[:2], -1, self.config.head_dim)
-            for name in ("query", "key", "value")
-        )
+        matrices = [weights[f"{here}.{name}"] for name in ("query", "key", "value")]
+        q, k, v = seam("qkv_projection", self._by_head, x, *matrices)
         if self.config.has_value_embedding(layer):
-            embedding = self._embed(weights[f"value_embeddings.{layer}"], tokens)
-            gate = _project(x[..., :VALUE_GATE_CHANNELS], weights[f"{here}.value_gate"])
-            v = v + (2 * mx.sigmoid(gate))[..., None] * embedding.reshape(v.shape)
+            embedding = self._embed("value_embedding", weights[f"value_embeddings.{layer}"], tokens)
+            v = seam("value_embed_gate", _gated, x, weights[f"{here}.value_gate"], v, embedding)
         q, k = self.ops.rope_qk_norm(q, k, self.cos, self.sin, EPS)
-        y = self.ops.sliding_window_attention(q, k, v, self.config.windows[layer])
-        return _project(y.flatten(2), weights[f"{here}.attention_out"])
+        y = self.ops.sliding_window_attention(q, k, v, self.config.windows[layer]).flatten(2)
+        return seam("attention_projection", _project, y, weights[f"{here}.attention_out"])
 
     def _mlp(self, weights: Weights, layer: int, x: mx.array) -> mx.array:
-        hidden = self.ops.relu_squared(_project(x, weights[f"layers.{layer}.up"]))
-        return _project(hidden, weights[f"layers.{layer}.down"])
+        hidden = self.ops.relu_squared(seam("mlp_up", _project, x, weights[f"layers.{layer}.up"]))
+        return seam("mlp_down", _project, hidden, weights[f"layers.{layer}.down"])
 
-    def _embed(self, table: mx.array, tokens: mx.array) -> mx.array:
-        return table[tokens].astype(self.compute_dtype)
+    def _by_head(self, x: mx.array, *matrices: mx.array) -> tuple[mx.array, ...]:
+        shape = (*x.shape[:2], -1, self.config.head_dim)
+        return tuple(_project(x, matrix).reshape(shape) for matrix in matrices)
+
+    def _embed(self, label: str, table: mx.array, tokens: mx.array) -> mx.array:
+        return seam(label, lambda table: table[tokens].astype(self.compute_dtype), table)
+
+
+def _mixed(x: mx.array, x0: mx.array, kept: mx.array, added: mx.array) -> mx.array:
+    return (kept * x + added * x0).astype(x.dtype)
+
+
+def _gated(x: mx.array, weight: mx.array, v: mx.array, embedding: mx.array) -> mx.array:
+    gate = _project(x[..., :VALUE_GATE_CHANNELS], weight)
+    return v + (2 * mx.sigmoid(gate))[..., None] * embedding.reshape(v.shape)
 
 
 def _project(x: mx.array, weight: mx.array) -> mx.array:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import mlx.core as mx
 
 from trainer.config import TrainConfig
+from trainer.engines.mlx.seams import seam
 from trainer.parameters import AdamRule, adam_rules, muon_rate_factor, muon_stacks
 from trainer.schedule import Rates
 
@@ -76,22 +78,14 @@ class MuonAdamW:
         for rule in self.rules:
             for name in rule.names:
                 state = [moments[f"adam.{kind}.{name}"] for kind in ("first", "second", "steps")]
-                new_weights[name], state = self._adam(
-                    rule, weights[name], gradients[name], state, numbers["scale"]
-                )
+                label = "adamw" if weights[name].ndim > 1 else "adamw_lambdas"
+                given = (weights[name], gradients[name], state, numbers["scale"])
+                new_weights[name], *state = seam(label, self._adam, rule, *given)
                 for kind, value in zip(("first", "second", "steps"), state, strict=True):
                     new_moments[f"adam.{kind}.{name}"] = value
+        stacked = partial(self._stacked, weights, moments, gradients, numbers)
         for shape, names in self.stacks.items():
-            stacked = [
-                mx.stack([arrays[f"{prefix}{name}"] for name in names])
-                for arrays, prefix in (
-                    (weights, ""),
-                    (gradients, ""),
-                    (moments, "muon.momentum."),
-                    (moments, "muon.second."),
-                )
-            ]
-            results = self._muon(shape, stacked, numbers)
+            results = seam("muon_update", stacked, shape, names)
             for into, prefix, result in zip(
                 (new_weights, new_moments, new_moments),
                 ("", "muon.momentum.", "muon.second."),
@@ -108,8 +102,8 @@ class MuonAdamW:
         gradient: mx.array,
         state: Sequence[mx.array],
         scale: mx.array,
-    ) -> tuple[mx.array, list[mx.array]]:
-        """AdamW without decay; torch's order of operations."""
+    ) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+        """Weight, moments and steps by AdamW without decay; torch's order of operations."""
         first, second, steps = state
         beta1, beta2 = rule.beta1, self.config.adam_beta2
         steps = steps + 1
@@ -117,7 +111,28 @@ class MuonAdamW:
         second = beta2 * second + (1 - beta2) * gradient * gradient
         size = scale * rule.learning_rate / _one_minus_power(beta1, steps)
         root = mx.sqrt(second) / mx.sqrt(_one_minus_power(beta2, steps))
-        return weight - size * first / (root + rule.eps), [first, second, steps]
+        return weight - size * first / (root + rule.eps), first, second, steps
+
+    def _stacked(
+        self,
+        weights: Mapping[str, mx.array],
+        moments: Mapping[str, mx.array],
+        gradients: Mapping[str, mx.array],
+        numbers: Mapping[str, mx.array],
+        shape: tuple[int, int],
+        names: Sequence[str],
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        """Weights, momentum and second moments of all matrices of one shape, each in a stack."""
+        stacked = [
+            mx.stack([arrays[f"{prefix}{name}"] for name in names])
+            for arrays, prefix in (
+                (weights, ""),
+                (gradients, ""),
+                (moments, "muon.momentum."),
+                (moments, "muon.second."),
+            )
+        ]
+        return self._muon(shape, stacked, numbers)
 
     def _muon(
         self, shape: tuple[int, int], stacked: Sequence[mx.array], numbers: Mapping[str, mx.array]
