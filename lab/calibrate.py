@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.context import DEFAULT_VOCAB, Lab, require_torch, run_settings, running_file, target_folder
+from lab.context import DEFAULT_VOCAB, Lab, run_settings, running_file, target_folder
 from lab.harness import handicaps
 from lab.outcomes import Broken, Compared, Failed, Measured, Quarantined
 from lab.progress import Progress, silent
@@ -84,7 +84,6 @@ def calibrate(
     from lab.machine import fingerprint
     from trainer.data import open_prepared
 
-    require_torch(lab.engine, "calibrate-noise")
     folder, name = target_folder(target), lab.preset(preset)
     settings = run_settings(lab, name, data, STEPS, EVAL_TOKENS)
     open_prepared(data)  # what is missing must not come out after the benches

@@ -1,6 +1,6 @@
 """The command line: each command parses, makes one call and renders.
 
-    kernel-lab [--engine auto|cuda|mps|cpu] [--results DIR] [--ledger FILE] VERB …
+    kernel-lab [--engine auto|mlx|cuda|mps|cpu] [--results DIR] [--ledger FILE] VERB …
 
 Data goes to stdout, progress to stderr; every command takes --json. Exit codes: 0 done, 1 your
 candidate (a verdict of hold or reject included), 2 your command, 3 the lab or machine, 130 Ctrl-C.
@@ -31,7 +31,7 @@ promotes."""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--engine", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
+@click.option("--engine", default="auto", show_default=True, help="mlx, cuda, mps, cpu or auto.")
 @click.option("--results", type=PATH, help="Folder of results. [default: results]")
 @click.option("--ledger", type=PATH, help="The ledger. [default: RESULTS/ledger.jsonl]")
 @click.option("--registry", type=PATH, help="Promotions. [default: trainer/promoted.toml]")
@@ -92,6 +92,7 @@ def targets(lab: Lab, as_json: bool) -> None:
 @click.option("--preset", help="Which model. [default: by engine]")
 @click.option("--data", default="stdlib", show_default=True, help="Which data set.")
 @click.option("--steps", default=8, show_default=True, help="Steps to trace.")
+@click.option("--ablate/--no-ablate", default=True, help="Time steps without each target, too.")
 @click.option("--top-k", type=int, help="Print only the first K rows.")
 @click.option("--output", type=PATH, help="Also write the profile to this JSON file.")
 def profile(
@@ -99,6 +100,7 @@ def profile(
     preset: str | None,
     data: str,
     steps: int,
+    ablate: bool,
     top_k: int | None,
     output: Path | None,
     as_json: bool,
@@ -107,7 +109,7 @@ def profile(
     from lab.stages import profile as measure
 
     with render.progress() as progress:
-        found = measure(lab, preset, data, steps, output, progress)
+        found = measure(lab, preset, data, steps, output, progress, ablate=ablate)
     render.show(_top(found, top_k), as_json)
 
 

@@ -29,14 +29,14 @@ def workspaces() -> None:
 
 @command(workspaces, name="open")
 @click.argument("target")
-@click.option("--language", default="torch", show_default=True, help="What to write it in.")
+@click.option("--language", help="What to write it in. [default: by engine]")
 @click.option("--workspace", type=PATH, help="Folder. [default: RESULTS/workspaces/NAME]")
 @click.option("--preset", help="Whose shapes count. [default: by engine]")
 @click.option("--candidate", type=PATH, help="Start from this file instead of the target's own.")
 def open_(
     lab: Lab,
     target: str,
-    language: str,
+    language: str | None,
     workspace: Path | None,
     preset: str | None,
     candidate: Path | None,
@@ -48,9 +48,9 @@ def open_(
 
 @command(workspaces)
 @click.option("--target", required=True)
-@click.option("--language", default="torch", show_default=True, help="What to write it in.")
+@click.option("--language", help="What to write it in. [default: by engine]")
 @click.option("--workspace", type=PATH, required=True)
-def init(lab: Lab, target: str, language: str, workspace: Path, as_json: bool) -> None:
+def init(lab: Lab, target: str, language: str | None, workspace: Path, as_json: bool) -> None:
     """The same as open TARGET --workspace DIR."""
     _open(lab, as_json, target, language, workspace, None, None)
 
@@ -58,10 +58,10 @@ def init(lab: Lab, target: str, language: str, workspace: Path, as_json: bool) -
 @command(workspaces)
 @click.option("--profile", "source", type=PATH, required=True, help="A file that profile wrote.")
 @click.option("--rank", default=1, show_default=True, help="Which of its targets.")
-@click.option("--language", default="torch", show_default=True, help="What to write it in.")
+@click.option("--language", help="What to write it in. [default: by engine]")
 @click.option("--workspace", type=PATH, required=True)
 def extract(
-    lab: Lab, source: Path, rank: int, language: str, workspace: Path, as_json: bool
+    lab: Lab, source: Path, rank: int, language: str | None, workspace: Path, as_json: bool
 ) -> None:
     """A workspace for the target at a rank of a profile."""
     from lab.profiling import load
@@ -96,7 +96,7 @@ def _open(
     lab: Lab,
     as_json: bool,
     target: str,
-    language: str,
+    language: str | None,
     folder: Path | None,
     preset: str | None,
     candidate: Path | None,

@@ -75,15 +75,11 @@ def default_preset(engine: str) -> str:
     return DEFAULT_PRESET[engine]
 
 
-def require_torch(engine: str, stage: str) -> None:
-    """Raises `CommandError` for a stage that an engine in another framework does not have yet."""
+def default_language(engine: str) -> str:
+    """What candidates are written in when no --language is given: the engine's own framework."""
     from trainer.hardware import framework
 
-    if framework(engine) != "torch":
-        raise CommandError(
-            f"{stage} does not work on engine '{engine}' yet",
-            "There, open, verify, bench and gate do. Use --engine cpu, or mps on a Mac.",
-        )
+    return framework(engine)
 
 
 def require_language(language: str, engine: str) -> None:

@@ -13,7 +13,13 @@ import msgspec
 
 from lab import stages
 from lab import workspace as workspaces
-from lab.context import Lab, latest_calibration, latest_profile, target_folder
+from lab.context import (
+    Lab,
+    default_language,
+    latest_calibration,
+    latest_profile,
+    target_folder,
+)
 from lab.errors import CommandError
 from lab.next_step import Step, hot, next_step
 from lab.records import Profiled
@@ -85,8 +91,9 @@ def open_workspaces(lab: Lab, root: Path | None = None) -> list[Workspace]:
     return found
 
 
-def plan(lab: Lab, profiled: Profiled, root: Path | None = None, language: str = "torch") -> Plan:
+def plan(lab: Lab, profiled: Profiled, root: Path | None = None) -> Plan:
     """Opens or resumes the workspaces worth working on, hottest first; names their next steps."""
+    language = default_language(lab.engine)
     steps: list[Step] = []
     left_alone: list[str] = []
     existing = open_workspaces(lab, root)

@@ -183,10 +183,13 @@ def _used(folder: Path) -> float:
         return 0.0
 
 
-def _targets() -> dict[str, TargetFolder]:
+def _targets(engine: str) -> dict[str, TargetFolder]:
+    """Those that the engine's model has a seam for."""
     from kernels.spec import discover
+    from trainer.hardware import framework
 
-    return discover()
+    folders = discover().items()
+    return {name: f for name, f in folders if f.incumbent(framework(engine)).is_file()}
 
 
 def together(lab: Lab, seal: Seal) -> tuple[str, ...]:
@@ -195,7 +198,7 @@ def together(lab: Lab, seal: Seal) -> tuple[str, ...]:
     from trainer.hardware import hardware_key
     from trainer.ops import select
 
-    folders, hardware = _targets(), hardware_key(seal.engine)
+    folders, hardware = _targets(seal.engine), hardware_key(seal.engine)
     whole = {
         name: not select(folder, seal.engine, hardware, lab.places.registry).in_parts
         for name, folder in folders.items()
@@ -219,8 +222,9 @@ def together(lab: Lab, seal: Seal) -> tuple[str, ...]:
 def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[str, str]:
     """All that a recording depends on."""
     from lab.context import running_file
-    from trainer.hardware import hardware_key
+    from trainer.hardware import framework, hardware_key
 
+    computes_with = framework(seal.engine)
     key = {
         "preset": seal.preset,
         "engine": seal.engine,
@@ -228,11 +232,11 @@ def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[
         "steps": str((STEPS, RECORDED_STEPS)),
         "data": data_sha256,
         "tokenizer": tokenizer_sha256,
-        "torch": metadata.version("torch"),
+        computes_with: metadata.version(computes_with),
         "trainer": _sources_sha256(),
         "ops together": ",".join(together(lab, seal)),
     }
-    for name, folder in _targets().items():
+    for name, folder in _targets(seal.engine).items():
         file = running_file(folder, seal.engine, lab.places.registry)
         key[f"op {name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
         key[f"target {name}"] = folder.sha256

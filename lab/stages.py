@@ -18,6 +18,7 @@ from lab.context import (
     Lab,
     about,
     cases_of,
+    default_language,
     evidence,
     hidden,
     incumbent_file,
@@ -25,7 +26,6 @@ from lab.context import (
     latest_profile,
     policy_sha256,
     require_language,
-    require_torch,
     subject,
     target_folder,
 )
@@ -45,20 +45,22 @@ def open_workspace(
     lab: Lab,
     target: str,
     *,
-    language: str = "torch",
+    language: str | None = None,
     folder: Path | None = None,
     preset: str | None = None,
     candidate: Path | None = None,
 ) -> tuple[Workspace, Opened]:
     """Stage 2: a new workspace, sealed. `candidate` starts it from a file other than the target's.
 
-    Raises `CommandError` where none is given and the target has none in `language`.
+    `language` is that of the engine's framework by default. Raises `CommandError` where no
+    candidate is given and the target has none in it.
     """
     from lab import task
     from lab.gate import Policy
     from lab.harness import harness_sha256
 
     found = target_folder(target)
+    language = language or default_language(lab.engine)
     source = candidate or found.starting_candidate(language)
     if source is None or not source.is_file():
         raise CommandError(
@@ -103,12 +105,13 @@ def profile(
     steps: int,
     output: Path | None,
     progress: Progress = silent,
+    *,
+    ablate: bool = False,
 ) -> Profiled:
     """Stage 1: the hot ops of the trainer; also written to `output` as JSON."""
     from lab.machine import fingerprint
     from lab.profiling import profile as measure
 
-    require_torch(lab.engine, "profile")
     name = lab.preset(preset)
     record = lab.ledger.append(
         measure(
@@ -119,6 +122,7 @@ def profile(
             workdir=lab.places.profiles,
             registry=lab.places.registry,
             machine=fingerprint(lab.engine),
+            ablate=ablate,
             progress=progress,
         )
     )
@@ -140,10 +144,9 @@ def verify(
 
     With `simulate`, or where a candidate in Metal finds none, its kernels run in the simulator and
     the record's tier is `simulated`. With `recorded`, also on calls that a training run recorded;
-    without, the gate holds. No run on mlx records any yet.
+    without, the gate holds.
     """
     from lab import harness, recordings
-    from trainer.hardware import framework
 
     folder, stored = subject(lab, workspace)
     seal = workspace.seal
@@ -153,9 +156,7 @@ def verify(
         folder,
         cases_of(seal),
         engine=seal.engine,
-        recording=recordings.provide(lab, seal, progress)
-        if recorded and framework(seal.engine) == "torch"
-        else None,
+        recording=recordings.provide(lab, seal, progress) if recorded else None,
         settings=harness.VerifySettings(hide=hidden(lab, workspace), simulate=simulate),
         running=incumbent_file(lab, seal),
         progress=progress,
@@ -227,7 +228,6 @@ def ab(
     from lab.stats import LOOKS
 
     require_device(workspace.seal, "ab")
-    require_torch(workspace.seal.engine, "ab")
     folder, stored = subject(lab, workspace)
     _require_verified(lab, workspace, stored, "ab")
     task = Task(folder.id, workspace.seal.engine, stored.path, stored.sha256)

@@ -22,7 +22,15 @@ from dataclasses import replace
 import msgspec
 
 from lab import stages
-from lab.context import Lab, evidence, latest_profile, run_settings, subject, target_folder
+from lab.context import (
+    Lab,
+    default_language,
+    evidence,
+    latest_profile,
+    run_settings,
+    subject,
+    target_folder,
+)
 from lab.errors import MachineError
 from lab.harness import isolation
 from lab.harness.sandbox import NoSandbox
@@ -34,7 +42,8 @@ from lab.progress import Progress
 from lab.records import Judged, Profiled, Verdict
 from lab.workspace import Workspace
 
-PRESET = "tour"
+PRESET = {"mlx": "tour-mlx"}
+"""By engine, else `tour`. MLX on Linux multiplies matrices at a few GFLOP/s."""
 DATA = "stdlib"
 TRAIN_STEPS = 20
 AB_PAIRS = 3
@@ -74,6 +83,10 @@ def run(lab: Lab, *, fresh: bool, promote: bool, progress: Progress, say: Say) -
     return _report(scratch, workspace, judged, promoted, time.monotonic() - started)
 
 
+def _preset(lab: Lab) -> str:
+    return PRESET.get(lab.engine, "tour")
+
+
 def _scratch(lab: Lab, fresh: bool) -> Lab:
     folder = lab.places.results / "tour"
     if fresh and folder.exists():
@@ -91,15 +104,22 @@ def _prepare(progress: Progress, say: Say) -> None:
 
 
 def _train(lab: Lab, say: Say) -> None:
-    """One short run of the trainer, so that a newcomer sees the val_bpb block; kept as run.log."""
-    log = lab.places.results / "run.log"
-    argv = [sys.executable, str(ROOT / "train.py"), "--engine", lab.engine, "--preset", PRESET]
+    """One short run of the trainer, so that a newcomer sees the val_bpb block; kept as a log."""
+    log = lab.places.results / f"run-{lab.engine}.log"
+    argv = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "--engine",
+        lab.engine,
+        "--preset",
+        _preset(lab),
+    ]
     argv += ["--data", DATA, "--steps", str(TRAIN_STEPS), "--eval-tokens", str(EVAL_TOKENS)]
     argv += ["--registry", str(lab.places.registry), "--no-checkpoint"]
     if log.is_file() and "val_bpb" in log.read_text():
         say(f"2/8 train: done before, see {log}")
         return
-    say(f"2/8 train: {TRAIN_STEPS} steps of the preset '{PRESET}' on {lab.engine}")
+    say(f"2/8 train: {TRAIN_STEPS} steps of the preset '{_preset(lab)}' on {lab.engine}")
     finished = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     if finished.returncode != 0:
         raise MachineError(
@@ -113,20 +133,21 @@ def _train(lab: Lab, say: Say) -> None:
 def _profile(lab: Lab, progress: Progress, say: Say) -> Profiled:
     found = latest_profile(lab, lab.engine)
     say("3/8 profile: " + ("done before" if found else "where a training step spends its time"))
-    return found or stages.profile(lab, PRESET, DATA, 6, None, progress)
+    return found or stages.profile(lab, _preset(lab), DATA, 6, None, progress)
 
 
 def _open(lab: Lab, profiled: Profiled, say: Say) -> Workspace:
-    """The hottest target with a starting candidate in torch; the workspace of an earlier run."""
+    """The hottest target with a starting candidate; the workspace of an earlier run."""
+    language = default_language(lab.engine)
     ranked = sorted((op for op in profiled.ops if op.target), key=lambda op: -op.ceiling_roofline)
-    hot = next((op for op in ranked if target_folder(op.op).starting_candidate("torch")), None)
+    hot = next((op for op in ranked if target_folder(op.op).starting_candidate(language)), None)
     if hot is None:
-        raise MachineError("no target of the profile has a starting candidate in torch")
+        raise MachineError(f"no target of the profile has a starting candidate in {language}")
     for workspace in open_workspaces(lab):
         if workspace.seal.target == hot.op:
             say(f"4/8 open: {workspace.name}, opened before")
             return workspace
-    workspace, _ = stages.open_workspace(lab, hot.op, preset=PRESET)
+    workspace, _ = stages.open_workspace(lab, hot.op, preset=_preset(lab))
     say(
         f"4/8 open: {hot.op} takes {hot.share:.0%} of a step; at this machine's roofline the step "
         f"would be {hot.ceiling_roofline:.2f}x faster. Workspace {workspace.name}"
@@ -144,7 +165,7 @@ def _sandbox(lab: Lab, workspace: Workspace, say: Say) -> AbstractContextManager
         isolation()
     except NoSandbox as error:
         _, stored = subject(lab, workspace)
-        shipped = target_folder(workspace.seal.target).starting_candidate("torch")
+        shipped = target_folder(workspace.seal.target).starting_candidate(workspace.seal.language)
         if shipped is None or stored.path.read_bytes() != shipped.read_bytes():
             raise
         say(f"warning: {error.message}. The tour's candidate ships with the lab, so the tour goes")
@@ -168,7 +189,7 @@ def _judge(lab: Lab, workspace: Workspace, progress: Progress, say: Say) -> Judg
             say("7/8 ab: " + _again(enough, f"{AB_PAIRS} pairs of {AB_STEPS} training steps"))
             if not enough:
                 settings = run_settings(
-                    *(lab, PRESET, DATA, AB_STEPS, str(EVAL_TOKENS)), workspace=workspace
+                    *(lab, _preset(lab), DATA, AB_STEPS, str(EVAL_TOKENS)), workspace=workspace
                 )
                 stages.ab(lab, workspace, settings, pairs=AB_PAIRS, progress=progress)
     say("8/8 gate and report")

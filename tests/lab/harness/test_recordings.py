@@ -52,7 +52,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     stand_in = Trainer()
     data = SimpleNamespace(data_sha256="d", tokenizer_sha256="t", vocab=DEFAULT_VOCAB)
     monkeypatch.setattr(recordings, "train", stand_in.train)
-    monkeypatch.setattr(recordings, "_targets", lambda: TARGETS)
+    monkeypatch.setattr(recordings, "_targets", lambda engine: TARGETS)
     monkeypatch.setattr(recordings, "_prepared", lambda progress: data)
     return stand_in
 
