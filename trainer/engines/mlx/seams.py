@@ -1,6 +1,6 @@
 """The seams of the MLX model: named pieces of work whose time can be measured.
 
-    y = seam("attention", attend, q, k, v)      # attend(q, k, v)
+    q, k, v = seam("qkv_projection", project, x, weights)      # project(x, weights)
     ops = seamed(ops)                           # every op of the table behind a seam of its name
 
     with fenced(Fences()) as fences:            # from here on every seam is fenced
