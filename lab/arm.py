@@ -67,6 +67,8 @@ class Settings:
     """Further flags of train.py, for instance ("--depth", "4")."""
     turns: bool | None = None
     """Whether the arms of a pair take turns (`lab.turns`); None: no."""
+    compiled: bool = True
+    """Whether the trainer may compile its model, where it would."""
 
 
 @dataclass(frozen=True)
@@ -360,6 +362,7 @@ def _command(
         *("--seed", str(seed), "--registry", str(settings.registry), "--skip-eval", "--json"),
         *("--checkpoint", str(folder / "checkpoint")),
         *settings.config,
+        *(() if settings.compiled else ("--no-compile",)),
     ]
     if candidate:
         copy = shutil.copyfile(task.candidate, folder / "candidate.py")

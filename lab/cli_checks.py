@@ -49,12 +49,12 @@ def self_test(lab: Lab, only: str | None, quick: bool, output: Path | None, as_j
 
 
 @command(checks, name="calibrate-noise")
-@click.option("--target", default="rmsnorm", show_default=True, help="Whose incumbent is copied.")
+@click.option("--target", help="Whose incumbent is copied. [default: by engine]")
 @click.option("--preset", help="Whose shapes, and what to train. [default: by engine]")
 @click.option("--data", default="stdlib", show_default=True, help="Which data set.")
 @click.option("--quick", is_flag=True, help="Only what the gate asks for: a few minutes.")
 def calibrate_noise(
-    lab: Lab, target: str, preset: str | None, data: str, quick: bool, as_json: bool
+    lab: Lab, target: str | None, preset: str | None, data: str, quick: bool, as_json: bool
 ) -> None:
     """What the lab sees here of slow-downs that are known."""
     from lab.calibrate import Plan, calibrate

@@ -10,7 +10,8 @@ that it has just measured itself: the slow-down is true by construction, whateve
 `slowed_op` measures each forward pass and, for the first calls of a shape, the backward pass,
 between two marks in the graph; after that it waits in the forward pass for the share of both,
 without the marks, which cost 30 microseconds. On CUDA, where calls return before they are done, all
-times are those of the first calls, and the wait is queued on the device. `slowed_step` stretches
+times are those of the first calls, and the wait is queued on the device; for MLX see
+`lab.harness.handicaps_mlx`. `slowed_step` stretches
 whatever lies between two of its calls, and so a training step, however often the op is called.
 
 These are strings for workers to run. Nothing here is ever called in the judge's process.
@@ -19,6 +20,10 @@ These are strings for workers to run. Nothing here is ever called in the judge's
 from __future__ import annotations
 
 from typing import Literal
+
+from lab.harness import handicaps_mlx
+
+Framework = Literal["torch", "mlx"]
 
 _COPY = "\n\n# An exact copy of the incumbent, for the A/A of a calibration.\n"
 
@@ -162,18 +167,19 @@ def exact_copy(source: str) -> str:
     return source + _COPY
 
 
-def slowed_op(source: str, op: str, slowed_by: float) -> str:
+def slowed_op(source: str, op: str, slowed_by: float, framework: Framework = "torch") -> str:
     """The source, its op slower by that share of its own time."""
-    return _appended(source, op, slowed_by, "op")
+    text = _CLOCK + _OP if framework == "torch" else handicaps_mlx.CLOCK + handicaps_mlx.OP
+    return _appended(source, op, slowed_by, text)
 
 
-def slowed_step(source: str, op: str, slowed_by: float) -> str:
+def slowed_step(source: str, op: str, slowed_by: float, framework: Framework = "torch") -> str:
     """The source, everything between two calls of its op slower by that share."""
-    return _appended(source, op, slowed_by, "step")
+    clock = _CLOCK if framework == "torch" else handicaps_mlx.CLOCK
+    return _appended(source, op, slowed_by, clock + _STEP)
 
 
-def _appended(source: str, op: str, slowed_by: float, what: Literal["op", "step"]) -> str:
+def _appended(source: str, op: str, slowed_by: float, text: str) -> str:
     if slowed_by <= 0:
         return exact_copy(source)
-    text = _CLOCK + (_OP if what == "op" else _STEP)
     return source + text.format(op=op, slowed_by=slowed_by)

@@ -5,9 +5,9 @@ most 1 and at least exp(-2 c), and with its sum S
 
     loss = log(S / e_target)        dz = dy (e / S - onehot) (1 - t^2)
 
-e and S are kept from the forward. MLX adds a row up in order, and in a young model most of its terms
-are alike, so that each addition rounds the same way, by up to 1e-4 of S in all: S is added up in
-blocks. 1 - t^2 is computed as 4 q / (1 + q)^2 with q = exp(-2 |z| / c), or its digits were gone
+e and S are kept from the forward. MLX adds a row up in order, and in a young model most of its
+terms are alike, so that each addition rounds the same way, by up to 1e-4 of S in all: S is added up
+in blocks. 1 - t^2 is computed as 4 q / (1 + q)^2 with q = exp(-2 |z| / c), or its digits were gone
 where t is near 1; and the target's element by itself, with e_target / S - 1 = expm1(-loss).
 """
 
