@@ -24,7 +24,7 @@ from trainer.engines import build, instrument
 from trainer.engines.torch import switches
 from trainer.errors import DataError, EngineError, TrainerError, is_out_of_memory
 from trainer.evaluate import Evaluation, config_of, evaluate
-from trainer.hardware import framework, hardware_key, resolve_engine
+from trainer.hardware import hardware_key, resolve_engine
 from trainer.interrupt import Interrupt
 from trainer.loop import Heartbeat, Position, train, warm_up
 from trainer.ops import REGISTRY, resolve
@@ -81,7 +81,7 @@ class Session:
         self.hardware = hardware_key(self.choice.value)
         before = self._switches()
         self.ops = resolve(self.choice.value, self.hardware, settings.ops, settings.registry)
-        switches.refuse_change(before, "loading the ops")
+        switches.refuse_change(before, self._switches(), "loading the ops")
         self.prepared = open_prepared(settings.data)
         config = self.config
         self.stream = Batches(
@@ -107,8 +107,9 @@ class Session:
         self.switches = self._switches()
 
     def _switches(self) -> dict[str, str]:
-        """Torch's, with which an engine in another framework does not compute."""
-        return switches.read() if framework(self.choice.value) == "torch" else {}
+        """Those of the process and of the engine's framework, as they are now."""
+        found: dict[str, str] = instrument(self.choice.value, "switches").read()
+        return found
 
     def header(self) -> list[str]:
         """The run in lines: engine, model, data, the engine's own decisions, ops."""
@@ -149,7 +150,7 @@ class Session:
             should_stop=lambda: interrupt.wanted,
         )
         output.end_line()
-        switches.refuse_change(self.switches, "training")
+        switches.refuse_change(self.switches, self._switches(), "training")
         return tuple(step_ms)
 
     def save_recording(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import pytest
 import torch
 from small_run import SHORT, run_train, small_data
@@ -79,3 +80,39 @@ def test_a_run_refuses_an_op_that_turns_one(
     assert code == 3
     assert "torch.get_float32_matmul_precision: was highest, is medium" in err
     assert ("loading the ops" if when == "loaded" else "training") in err
+
+
+@pytest.mark.parametrize(
+    ("turn", "named"),
+    [
+        ("mx.set_cache_limit(2**20)", "mlx.core.set_cache_limit: was "),
+        ("mx.eval = lambda *arrays: None", "mlx.core.eval replaced"),
+        ("gc.set_threshold(7, 7, 7)", "gc.get_threshold: was "),
+    ],
+)
+def test_a_run_on_mlx_refuses_an_op_that_turns_one(
+    turn: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_before: None,
+) -> None:
+    """MLX has few, but memory that is kept, or a function for all ops, makes a step faster too."""
+    small_data(tmp_path)
+    monkeypatch.setenv("KERNEL_LAB_CACHE", str(tmp_path / "cache"))
+    cache, evaluate = mx.set_cache_limit(2**30), mx.eval
+    op = tmp_path / "op.py"
+    op.write_text(
+        f"import gc\nimport mlx.core as mx\n{turn}\n\ndef relu_squared(x):\n"
+        "    return mx.square(mx.maximum(x, 0))\n"
+    )
+    flags = [f"--data={tmp_path / 'text'}", f"--op=relu_squared={op}", "--skip-eval"]
+    try:
+        code, _, err = run_train(capsys, *SHORT, "--engine=mlx", *flags)
+    finally:
+        mx.eval = evaluate
+        mx.set_cache_limit(cache)
+    assert code == 3
+    assert named in err
+    assert "loading the ops" in err

@@ -30,5 +30,5 @@ def build(
 
 
 def instrument(engine: str, name: str) -> ModuleType:
-    """What the engine's framework has under that name: `recording`, `tracing` or `stand_in`."""
+    """What the engine's framework has under that name: `recording`, `switches` …"""
     return import_module(f"trainer.engines.{framework(engine)}.{name}")

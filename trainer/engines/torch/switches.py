@@ -2,7 +2,7 @@
 
     before = read()
     ...                                        # ops are loaded or called
-    refuse_change(before, "loading the ops")   # raises `EngineError` and names the switch
+    refuse_change(before, read(), "loading the ops")   # raises `EngineError` and names the switch
 
 A candidate that turns one (threads, the precision of products, denormals, the collector) computes
 its own op right and makes every other op of the step faster, which it is not promoted for.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from trainer.errors import EngineError
@@ -43,9 +43,9 @@ DENORMALS = "denormal numbers"
 """torch.set_flush_denormal has no counterpart that reads it, so one is computed."""
 
 
-def read() -> dict[str, str]:
+def read(names: Sequence[str] = SWITCHES) -> dict[str, str]:
     """Every switch as it is now, and whether this thread computes with denormal numbers."""
-    return {name: _value(name) for name in SWITCHES} | {DENORMALS: str(sys.float_info.min / 2 > 0)}
+    return {name: _value(name) for name in names} | {DENORMALS: str(sys.float_info.min / 2 > 0)}
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
@@ -57,9 +57,9 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     )
 
 
-def refuse_change(before: Mapping[str, str], what: str) -> None:
-    """Raises `EngineError` if any is another than `before`. Where that is empty, reads none."""
-    found = changed(before, read()) if before else ""
+def refuse_change(before: Mapping[str, str], after: Mapping[str, str], what: str) -> None:
+    """Raises `EngineError` if any is another than `before`."""
+    found = changed(before, after)
     if found:
         raise EngineError(
             f"{what} changed how the whole process computes ({found})",
