@@ -14,6 +14,7 @@ from lab import outcomes as o
 from lab import records as r
 from lab.conditions import seen
 from lab.paired import speedup
+from lab.profiling import ablation
 from lab.report.numbers import ratio_text
 
 
@@ -58,7 +59,7 @@ def _(value: r.Profiled) -> list[Any]:
             op.op,
             "in parts" if op in value.larger else "yes" if op.target else "",
             f"{op.share:.1%}",
-            "" if op.ablated is None else f"{op.ablated:.1%}",
+            ablation.text(op),
             str(op.calls),
             f"{op.time_ms:.2f}",
             f"{op.forward_ms:.2f}",
@@ -106,7 +107,9 @@ def _how_measured(value: r.Profiled) -> str:
     text = f"share: of the step's time, by {how}."
     if any(op.ablation_ms for op in value.ops):
         pairs = max(len(op.ablation_ms) for op in value.ops)
-        text += f" ablated: of the step, gone when the op is free (median of {pairs} pairs)."
+        text += (
+            f" ablated: of the step, gone when the op is free ({pairs} pairs, ± the 95% interval)."
+        )
     return text
 
 

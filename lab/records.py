@@ -8,7 +8,6 @@ and what was found (`lab.outcomes`), with the raw samples from which shown numbe
 
 from __future__ import annotations
 
-from statistics import median
 from typing import Literal
 
 from lab.outcomes import Broken, Compared, Failed, Frozen, Measured, Passed, Quarantined, Tier
@@ -73,13 +72,6 @@ class HotOp(Frozen, frozen=True, kw_only=True):
     ceiling_roofline: float
     ablation_ms: tuple[tuple[float, float], ...] = ()
     """Steps with the op and, right after, without it (`trainer.ablation`); none if not measured."""
-
-    @property
-    def ablated(self) -> float | None:
-        """The share of a step that goes when the op costs nothing: the median over the pairs."""
-        if not self.ablation_ms:
-            return None
-        return 1 - median(without / with_it for with_it, without in self.ablation_ms)
 
 
 class Profiled(Record, frozen=True, kw_only=True, tag="profiled"):

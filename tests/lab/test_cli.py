@@ -59,7 +59,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["open", "rmsnorm", "--preset", "turo"], 2, "Did you mean 'tour'?"),
         (["open", "rmsnorm", "--language", "cobol"], 2, "no starting candidate"),
         (["open", "rmsnorm", "--language", "mlx"], 2, "Add --language torch"),
-        (["--engine", "mlx", "open", "rmsnorm"], 2, "Add --language mlx"),
+        (["--engine", "mlx", "open", "rmsnorm", "--language", "torch"], 2, "Add --language mlx"),
         (["open", "rmsnorm", "--candidate", "nowhere.py"], 2, "nowhere.py is missing"),
         (["verify", "nothing"], 2, "no workspace 'nothing'"),
         (["gate", "nothing"], 2, "Run: kernel-lab open TARGET"),
@@ -68,7 +68,6 @@ def test_help_imports_nothing_heavy() -> None:
         (["demote", "rmsnorm"], 2, "no promotion"),
         (["demote", "rmsnrm"], 2, "Did you mean 'rmsnorm'?"),
         (["--engine", "mlxx", "status"], 2, "unknown engine 'mlxx'"),
-        (["--engine", "mlx", "profile"], 2, "profile does not work on engine 'mlx' yet"),
     ],
 )
 def test_wrong_commands_name_the_fix(
@@ -152,3 +151,10 @@ def test_a_damaged_ledger_is_the_machines_blame(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("relu_squared", "relu_sqvared", 1))
     answer = run("ledger", "verify", results=results)
     assert answer.exit_code == 3
+
+
+def test_a_candidate_is_written_in_the_engines_framework(tmp_path: Path) -> None:
+    """So that `--engine mlx orchestrate`, which has no --language, opens what it can judge."""
+    answer = run("--engine", "mlx", "open", "rmsnorm", results=tmp_path / "results")
+    assert answer.exit_code == 0, answer.output
+    assert "rmsnorm-mlx-mlx-" in answer.output

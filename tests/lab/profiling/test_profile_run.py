@@ -17,6 +17,7 @@ from kernels.spec import discover
 from lab import roofline
 from lab.errors import CommandError, LabError, MachineError
 from lab.profiling import load, profile, run
+from lab.profiling.ablation import gone, text
 from lab.profiling.costs import step_work
 from lab.records import Machine, Profiled
 from lab.roofline import Roofline
@@ -84,8 +85,13 @@ def test_shares_of_traced_steps_are_applied_to_the_plain_step(paper: Path) -> No
     assert rows["mlp_up"].time_ms == pytest.approx(5.5)
     assert sum(row.time_ms for row in profiled.ops) == pytest.approx(11.0)
     assert profiled.step_ms == (10.0, 11.0, 90.0)
-    assert rows["mlp_up"].ablated == pytest.approx(0.4)  # the median of pairs, not of totals
-    assert rows["adamw"].ablated is None
+    found = gone(rows["mlp_up"])
+    assert found is not None
+    assert found.point == pytest.approx((0.4 + 0.5 + 0.1) / 3)  # of pairs, not of totals
+    assert found.low < 0 < 0.5 < found.high  # three pairs say little
+    assert text(rows["mlp_up"]) == "33.3% ±51.7"
+    assert gone(rows["adamw"]) is None
+    assert text(rows["adamw"]) == ""
     assert profiled.covered == pytest.approx(0.95)
     assert (profiled.bandwidth_gb_s, profiled.peak_gflop_s) == (10.0, 100.0)
     assert (profiled.engine, profiled.preset, profiled.machine) == ("cpu", "tour", MACHINE)
