@@ -74,18 +74,8 @@ def _(value: r.Profiled) -> list[Any]:
     ]
     steps = sorted(value.step_ms)
     headings = (
-        *(
-            ">#",
-            "op",
-            "target",
-            ">share",
-            ">ablated",
-            ">calls",
-            ">ms",
-            ">forward",
-            ">backward",
-            ">MB",
-        ),
+        *(">#", "op", "target", ">share", ">ablated", ">calls"),
+        *(">ms", ">forward", ">backward", ">MB"),
         *(">GFLOP", ">roofline ms", ">if gone", ">at roofline"),
     )
     return [

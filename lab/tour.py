@@ -42,8 +42,6 @@ from lab.progress import Progress
 from lab.records import Judged, Profiled, Verdict
 from lab.workspace import Workspace
 
-PRESET = {"mlx": "tour-mlx"}
-"""By engine, else `tour`. MLX on Linux multiplies matrices at a few GFLOP/s."""
 DATA = "stdlib"
 TRAIN_STEPS = 20
 AB_PAIRS = 3
@@ -84,7 +82,10 @@ def run(lab: Lab, *, fresh: bool, promote: bool, progress: Progress, say: Say) -
 
 
 def _preset(lab: Lab) -> str:
-    return PRESET.get(lab.engine, "tour")
+    """A smaller one for MLX on a CPU, which multiplies matrices at a few GFLOP/s."""
+    from trainer.hardware import computes_on_cpu
+
+    return "tour-mlx" if lab.engine == "mlx" and computes_on_cpu(lab.engine) else "tour"
 
 
 def _scratch(lab: Lab, fresh: bool) -> Lab:
@@ -106,14 +107,8 @@ def _prepare(progress: Progress, say: Say) -> None:
 def _train(lab: Lab, say: Say) -> None:
     """One short run of the trainer, so that a newcomer sees the val_bpb block; kept as a log."""
     log = lab.places.results / f"run-{lab.engine}.log"
-    argv = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "--engine",
-        lab.engine,
-        "--preset",
-        _preset(lab),
-    ]
+    argv = [sys.executable, str(ROOT / "train.py"), "--engine", lab.engine]
+    argv += ["--preset", _preset(lab)]
     argv += ["--data", DATA, "--steps", str(TRAIN_STEPS), "--eval-tokens", str(EVAL_TOKENS)]
     argv += ["--registry", str(lab.places.registry), "--no-checkpoint"]
     if log.is_file() and "val_bpb" in log.read_text():
