@@ -143,8 +143,8 @@ def verify(
     """Stage 3: is the candidate correct, in every case, type and gradient?
 
     With `simulate`, or where a candidate in Metal finds none, its kernels run in the simulator and
-    the record's tier is `simulated`. With `recorded`, also on calls that a training run recorded;
-    without, the gate holds.
+    the record's tier is `simulated`. With `recorded`, also on calls that a training run recorded,
+    but not in the simulator; without, the gate holds.
     """
     from lab import harness, recordings
 
@@ -156,7 +156,7 @@ def verify(
         folder,
         cases_of(seal),
         engine=seal.engine,
-        recording=recordings.provide(lab, seal, progress) if recorded else None,
+        recording=recordings.provide(lab, seal, progress) if recorded and not simulate else None,
         settings=harness.VerifySettings(hide=hidden(lab, workspace), simulate=simulate),
         running=incumbent_file(lab, seal),
         progress=progress,
