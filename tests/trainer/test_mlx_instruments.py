@@ -101,7 +101,13 @@ def test_every_seam_is_counted(
     layers = SMALL.accumulation * SMALL.depth
     assert counts["step"] == counts["op:data"] == 1
     assert counts["op:rmsnorm"] == layers * 2 + 2 * SMALL.accumulation
-    for name in ("attention", "qkv_projection", "residual_mix", "mlp_up", "mlp_down"):
+    for name in (
+        "sliding_window_attention",
+        "qkv_projection",
+        "residual_mix",
+        "mlp_up",
+        "mlp_down",
+    ):
         assert counts[f"op:{name}"] == layers
     assert counts["op:adamw"] == counts["op:muon_update"] == counts["op:muon_orthogonalize"] == 4
     assert counts["op:gradient_accumulation"] == SMALL.accumulation - 1
@@ -190,7 +196,8 @@ def check_call(op: str, call: dict[str, Any], kept: dict[str, mx.array]) -> None
     """The incumbent makes of the inputs and incoming gradients what was kept of its results."""
     target = FOLDERS[op].target
     function = getattr(load_module(FOLDERS[op].incumbent("mlx")), op)
-    assert call["scalars"] == list(target.scalars.values()), op
+    for told, constant in zip(call["scalars"], target.scalars.values(), strict=True):
+        assert told == constant or (constant is None and told in SMALL.windows), op
     inputs = [kept[f"input.{i.name}"] for i in target.inputs]
     leaves = [i for i, one in enumerate(target.inputs) if one.differentiable]
     incoming = [kept[f"incoming.{o.name}"] for o in target.outputs if leaves]

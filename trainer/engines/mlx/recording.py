@@ -32,7 +32,7 @@ def take(record: Record, function: Callable[..., Any], arguments: tuple[Any, ...
     """Calls the function and keeps what crosses the seam. See `trainer.recording.Take`."""
     target = record.target
     arrays: Sequence[mx.array] = arguments[: len(target.inputs)]
-    record.scalars = tuple(float(value) for value in arguments[len(target.inputs) :])
+    record.scalars = arguments[len(target.inputs) :]
     floats = [a for a in arrays if mx.issubdtype(a.dtype, mx.floating)]
     record.cut([a.shape for a in arrays], max(a.itemsize for a in floats))
     for one, array in zip(target.inputs, arrays, strict=True):
