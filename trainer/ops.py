@@ -85,6 +85,10 @@ class OpTable(Mapping[str, Op]):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         raise AttributeError(f"no op '{name}' in this table; it has {', '.join(self._ops)}")
 
+    def whole(self, name: str) -> Callable[..., Any] | None:
+        """The function of a larger op; None while the trainer does its work in its parts."""
+        return None if self._ops[name].in_parts else self._ops[name].function
+
     def lines(self) -> list[str]:
         """The op table as printed by a run: name, first 12 digits of the hash, reason."""
         width = max(map(len, self._ops), default=0)

@@ -79,7 +79,10 @@ class MLXEngine:
         self.compute_dtype: mx.Dtype = getattr(mx, compute.value)
         self.model = GPT(config, ops, self.compute_dtype)
         self.optimizer = MuonAdamW(
-            config, ops["muon_orthogonalize"].function, getattr(mx, muon.value)
+            config,
+            ops["muon_orthogonalize"].function,
+            getattr(mx, muon.value),
+            ops.whole("adamw_step"),
         )
         self.weights: Arrays = {n: mx.array(v) for n, v in initial(config, vocab, config.seed)}
         self.moments = self.optimizer.moments(self.weights)

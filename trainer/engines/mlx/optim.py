@@ -24,6 +24,7 @@ from trainer.schedule import Rates
 
 Arrays = dict[str, mx.array]
 Orthogonalize = Callable[[mx.array, float], mx.array]
+AdamStep = Callable[..., tuple[mx.array, mx.array, mx.array]]
 
 TINY = 1e-10
 """Keeps NorMuon's divisions finite."""
@@ -33,9 +34,15 @@ class MuonAdamW:
     """Every weight of the model, each trained as upstream trains it. Holds no state."""
 
     def __init__(
-        self, config: TrainConfig, orthogonalize: Orthogonalize, orthogonalize_dtype: mx.Dtype
+        self,
+        config: TrainConfig,
+        orthogonalize: Orthogonalize,
+        orthogonalize_dtype: mx.Dtype,
+        adam_step: AdamStep | None = None,
     ) -> None:
+        """`adam_step` is the op that updates a table; None: it is done here."""
         self.config = config
+        self._adam_step_op = adam_step
         self._orthogonalize_op, self._orthogonalize_dtype = orthogonalize, orthogonalize_dtype
         self.rules = adam_rules(config)
         self.stacks = muon_stacks(config)
@@ -78,9 +85,13 @@ class MuonAdamW:
         for rule in self.rules:
             for name in rule.names:
                 state = [moments[f"adam.{kind}.{name}"] for kind in ("first", "second", "steps")]
-                label = "adamw" if weights[name].ndim > 1 else "adamw_lambdas"
-                given = (weights[name], gradients[name], state, numbers["scale"])
-                new_weights[name], *state = seam(label, self._adam, rule, *given)
+                given = (rule, weights[name], gradients[name], state, numbers["scale"])
+                if weights[name].ndim == 1:
+                    new_weights[name], *state = seam("adamw_lambdas", self._adam, *given)
+                elif self._adam_step_op is None:
+                    new_weights[name], *state = seam("adamw", self._adam, *given)
+                else:
+                    new_weights[name], *state = self._adam_step(self._adam_step_op, *given)
                 for kind, value in zip(("first", "second", "steps"), state, strict=True):
                     new_moments[f"adam.{kind}.{name}"] = value
         stacked = partial(self._stacked, weights, moments, gradients, numbers)
@@ -112,6 +123,24 @@ class MuonAdamW:
         size = scale * rule.learning_rate / _one_minus_power(beta1, steps)
         root = mx.sqrt(second) / mx.sqrt(_one_minus_power(beta2, steps))
         return weight - size * first / (root + rule.eps), first, second, steps
+
+    def _adam_step(
+        self,
+        op: AdamStep,
+        rule: AdamRule,
+        weight: mx.array,
+        gradient: mx.array,
+        state: Sequence[mx.array],
+        scale: mx.array,
+    ) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+        """The same of a table by the op."""
+        first, second, steps = state
+        steps, rate = steps + 1, scale * rule.learning_rate
+        given = [array.flatten() for array in (weight, gradient, first, second)]
+        given += [rate.reshape(1), steps.reshape(1)]
+        new = op(*given, rule.beta1, self.config.adam_beta2, rule.eps)
+        weight, first, second = (array.reshape(weight.shape) for array in new)
+        return weight, first, second, steps
 
     def _stacked(
         self,

@@ -80,13 +80,12 @@ class TorchEngine:
             torch.cuda.reset_peak_memory_stats()
         self.model = GPT(config, vocab, ops, self.compute_dtype).initialise(config.seed)
         self.model.to(self.device)
-        adam_step = ops["adamw_step"]
         self.optimizer = MuonAdamW(
             self.model,
             config,
             ops["muon_orthogonalize"].function,
             getattr(torch, muon.value),
-            None if adam_step.in_parts else adam_step.function,
+            ops.whole("adamw_step"),
         )
         self._losses: Callable[[Tensor, Tensor], Tensor] = self.model
         if compilation.value == "on":

@@ -1,0 +1,78 @@
+"""Head and soft-capped cross-entropy in chunks of tokens; the backward makes the logits anew.
+
+The incumbent holds the logits and several arrays of their size. Here only a chunk of them is in
+memory at a time, forward and backward, for one product more. With t = tanh(z / c), e = exp(c t) is
+within float32 whatever z, so that no largest logit is looked for; with its sum S
+
+    loss = log(S / e_target)        dz = dy (e / S - onehot) (1 - t^2)
+
+where 1 - t^2 is 4 q / (1 + q)^2 with q = exp(-2 |z| / c), and the target's element is computed by
+itself. Chunks depend on the one before, or MLX would put up many at once. Products are computed in
+the dtype given, as the incumbent does, all that lies between them in float32.
+"""
+
+import mlx.core as mx
+
+CHUNK_ELEMENTS = 2**20
+"""Logits per chunk: 4 MiB in float32."""
+
+LARGEST_SOFTCAP = 35.0
+"""Float32 has to hold exp(softcap) times the vocabulary, and exp(-2 softcap) over it."""
+
+
+def linear_softcap_cross_entropy(
+    x: mx.array, head: mx.array, targets: mx.array, softcap: float
+) -> mx.array:
+    """Loss of each token, [tokens]; x [tokens, width], head [vocab, width], targets (-1: none)."""
+    if not 0 < softcap <= LARGEST_SOFTCAP:
+        raise ValueError(f"softcap must lie between 0 and {LARGEST_SOFTCAP}, not {softcap}")
+    classes, counts = mx.maximum(targets, 0)[:, None], targets >= 0
+    size = max(1, CHUNK_ELEMENTS // head.shape[0])
+    chunks = [slice(start, start + size) for start in range(0, x.shape[0], size)]
+
+    @mx.custom_function
+    def losses(x: mx.array, head: mx.array) -> mx.array:
+        done: list[mx.array] = []
+        for chunk in chunks:
+            e = _exponentials(_after(x[chunk], done) @ head.T, softcap)
+            loss = mx.log(e.sum(-1) / mx.take_along_axis(e, classes[chunk], -1).squeeze(-1))
+            done.append(mx.where(counts[chunk], loss, 0.0))
+        return mx.concatenate(done)
+
+    @losses.vjp
+    def gradients(
+        given: tuple[mx.array, ...], incoming: mx.array, loss: mx.array
+    ) -> tuple[mx.array, mx.array]:
+        x, head = given
+        weight = 4 * mx.where(counts, incoming, 0.0)
+        at_targets = weight * mx.expm1(-loss)
+        done: list[mx.array] = []
+        of_head = mx.zeros(head.shape)
+        for chunk in chunks:
+            rows = _after(x[chunk], [*done[-1:], of_head])
+            logits = rows @ head.T
+            e, q = _exponentials(logits, softcap), _sizes(logits, softcap)
+            slope = q / mx.square(1 + q)
+            dz = (weight[chunk] / e.sum(-1))[:, None] * e * slope
+            own = mx.take_along_axis(slope, classes[chunk], -1) * at_targets[chunk][:, None]
+            dz = mx.put_along_axis(dz, classes[chunk], own, axis=-1).astype(x.dtype)
+            done.append(dz @ head)
+            of_head = of_head + (dz.T @ rows).astype(mx.float32)
+        return mx.concatenate(done), of_head.astype(head.dtype)
+
+    return losses(x, head)
+
+
+def _exponentials(logits: mx.array, softcap: float) -> mx.array:
+    """exp(c tanh(z / c)), in float32."""
+    return mx.exp(mx.tanh(logits.astype(mx.float32) / softcap) * softcap)
+
+
+def _sizes(logits: mx.array, softcap: float) -> mx.array:
+    """exp(-2 |z| / c), in float32."""
+    return mx.exp(mx.abs(logits.astype(mx.float32)) * (-2 / softcap))
+
+
+def _after(rows: mx.array, done: list[mx.array]) -> mx.array:
+    """The rows, not to be read before what is done has been computed."""
+    return mx.depends([rows], done[-2:])[0] if done else rows
