@@ -250,6 +250,11 @@ class TargetFolder:
         """Candidates that are wrong on purpose; verify or bench must reject each."""
         return tuple(sorted((self.path / "cheats").glob("*.py")))
 
+    @property
+    def mlx_cheats(self) -> tuple[Path, ...]:
+        """Those in MLX."""
+        return tuple(sorted((self.path / "cheats" / "mlx").glob("*.py")))
+
     @cached_property
     def sha256(self) -> str:
         """Hash of what decides correctness and cost: `spec.py`, `target.py` and `reference.py`."""

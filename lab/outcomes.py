@@ -17,6 +17,7 @@ FailureReason = Literal[
     "missing_function",  # the file does not define a function named like the target
     "syntax",  # the file does not parse
     "import",  # the file raises while it is imported
+    "framework",  # the file is written in another framework than the engine's, and fails
     "raised",  # the function raised
     "arity",  # another number of outputs than the target has
     "not_a_tensor",  # an output is no plain tensor

@@ -25,6 +25,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -41,6 +42,7 @@ def beside(name: str) -> Any:
 
 worker = beside("worker")
 
+NO_BFLOAT16 = "numpy has no bfloat16: stay in mlx.core, or convert with .astype(mx.float32) first"
 NUMPY = {"float32": "float32", "int64": "int64", "bfloat16": "uint16"}
 """How a dtype's bytes are read with numpy, which has no bfloat16."""
 
@@ -66,7 +68,8 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             import mlx.core as mx
             import numpy as np
 
-            self.mx, self.np, self.device = mx, np, device
+            # Copied, so that `mx.eval = lambda ...` in a candidate hands back no graph uncomputed.
+            self.mx, self.np, self.device = SimpleNamespace(**vars(mx)), np, device
             self.memory = mmap.mmap(memory, memory_bytes)
             os.close(memory)
             self.host = np.frombuffer(self.memory, dtype=np.uint8)
@@ -148,6 +151,14 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
         return {"type": "Traced", "operators": ["mlx"]}
 
     # ---- how ----
+
+    def refusal(self, error: Exception, otherwise: str = "raised") -> Any:
+        """What is said of an error of the candidate's."""
+        found = super().refusal(error, otherwise)
+        if "PEP 3118" not in str(error):
+            return found
+        reason, detail = found.args
+        return worker.Refusal(reason, f"{NO_BFLOAT16} | {detail}")
 
     def call(self, slot: MLXSlot, differentiate: bool) -> tuple[Any, Any]:
         """One call, evaluated, and its gradients by `mx.vjp`, as training takes them."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lab.errors import CommandError
+from lab.harness.frameworks import in_another_framework
 from lab.harness.judge import Fault, Patience, Session, read_source
 from lab.harness.sameness import known_text
 from lab.outcomes import Failed, Passed
@@ -91,7 +92,7 @@ def verify(
     ):
         outcome = judge(todo, ours, theirs, pool, progress)
     if isinstance(outcome, Failed):
-        return outcome
+        return in_another_framework(outcome, read_source(candidate), engine)
     incumbents = [read_source(file) for file in (honest, running) if file]
     same = known_text(read_source(candidate), incumbents, read_source(folder.reference), folder.id)
     return msgspec.structs.replace(

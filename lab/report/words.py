@@ -33,6 +33,7 @@ REASONS = {
     "missing_function": "the file does not define the function",
     "syntax": "the file does not parse",
     "import": "the file fails while it is imported",
+    "framework": "the file is written in another framework than the engine's",
     "raised": "the function raised an error",
     "arity": "the wrong number of outputs",
     "not_a_tensor": "an output is no plain tensor",

@@ -30,8 +30,12 @@ IMPLEMENTATIONS = [
         folder.incumbent("torch"),
         folder.path / "candidates" / "torch.py",
         *folder.cheats,
+        folder.incumbent("mlx"),
+        folder.path / "candidates" / "mlx.py",
+        *folder.mlx_cheats,
     )
 ]
+CHEATS = [path for path in IMPLEMENTATIONS if "cheats" in path.parts]
 CANDIDATES = [path for path in IMPLEMENTATIONS if path.parent.name == "candidates"]
 
 
@@ -51,9 +55,11 @@ def test_the_first_five_targets_are_found() -> None:
 def test_a_folder_has_all_its_parts(folder: TargetFolder) -> None:
     """`open`, `verify` and `self-test` each need one of these files."""
     assert folder.reference.is_file()
-    assert folder.incumbent("torch").is_file()
-    assert folder.starting_candidate("torch") is not None
+    for framework in ("torch", "mlx"):
+        assert folder.incumbent(framework).is_file()
+        assert folder.starting_candidate(framework) is not None
     assert len(folder.cheats) >= 4
+    assert len(folder.mlx_cheats) >= 3
     assert folder.target.summary
 
 
@@ -88,7 +94,8 @@ def test_an_implementation_imports_nothing_of_ours(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0
             imported.add((node.module or "").partition(".")[0])
-    assert imported <= {"torch", "math", "typing"}
+    framework = "mlx" if "mlx" in path.stem or path.parent.name == "mlx" else "torch"
+    assert imported <= {framework, "math", "typing"}
 
 
 @pytest.mark.parametrize("path", CANDIDATES, ids=lambda path: path.parents[1].name)
@@ -111,9 +118,7 @@ def test_a_file_is_short_and_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in IMPLEMENTATIONS if p.parent.name == "cheats"], ids=label
-)
+@pytest.mark.parametrize("path", CHEATS, ids=label)
 def test_a_cheat_says_in_one_line_what_it_tries_and_how_it_fails(path: Path) -> None:
     """`self-test` takes the reason from there and compares it with what verify says."""
     lines = path.read_text().splitlines()

@@ -34,7 +34,7 @@ def linear_softcap_cross_entropy(
     def losses(x: mx.array, head: mx.array) -> mx.array:
         done: list[mx.array] = []
         for chunk in chunks:
-            e = _exponentials(_after(x[chunk], done) @ head.T, softcap)
+            e = _exponentials(_after(x[chunk], done[-1:]) @ head.T, softcap)
             loss = mx.log(e.sum(-1) / mx.take_along_axis(e, classes[chunk], -1).squeeze(-1))
             done.append(mx.where(counts[chunk], loss, 0.0))
         return mx.concatenate(done)
@@ -49,7 +49,7 @@ def linear_softcap_cross_entropy(
         done: list[mx.array] = []
         of_head = mx.zeros(head.shape)
         for chunk in chunks:
-            rows = _after(x[chunk], [*done[-1:], of_head])
+            rows = _after(x[chunk], [of_head, *done[-1:]])
             logits = rows @ head.T
             e, q = _exponentials(logits, softcap), _sizes(logits, softcap)
             slope = q / mx.square(1 + q)
@@ -73,6 +73,6 @@ def _sizes(logits: mx.array, softcap: float) -> mx.array:
     return mx.exp(mx.abs(logits.astype(mx.float32)) * (-2 / softcap))
 
 
-def _after(rows: mx.array, done: list[mx.array]) -> mx.array:
-    """The rows, not to be read before what is done has been computed."""
-    return mx.depends([rows], done[-2:])[0] if done else rows
+def _after(rows: mx.array, before: list[mx.array]) -> mx.array:
+    """The rows, not to be read before what comes before has been computed."""
+    return mx.depends([rows], before)[0] if before else rows

@@ -17,25 +17,27 @@ from kernels.spec import Case, TargetFolder
 from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
 from lab.harness.judge import Fault, Patience, Session, shared_memory
+from lab.harness.mlx_worker import MLXWorker
 from lab.harness.pace import ARMS, Pace
 from lab.harness.shapes import SLOT_BYTES
 from lab.harness.timing import CaseTimes
 from lab.harness.verify import judge
 from lab.harness.worker import Refusal, Worker
 from lab.outcomes import Failed, Measured, Passed, Quarantined
+from trainer.hardware import framework
 
 
 class InProcess(Session):
     """A session whose worker is an object of this process: the same questions, answers and checks,
     without the second it takes to start a process with torch in it. For code that is trusted."""
 
-    def __init__(self, file: Path, function: str, arena_bytes: int) -> None:
-        self._worker = Worker()
+    def __init__(self, file: Path, function: str, arena_bytes: int, engine: str = "cpu") -> None:
+        self._worker = MLXWorker() if engine == "mlx" else Worker()
         self._process = None
         self._simulator = None
         self._file = file
         self._function = function
-        self._engine = "cpu"
+        self._engine = engine
         self._patience = Patience()
         self._source = file.read_bytes()
         self.arena_bytes = arena_bytes
@@ -78,15 +80,16 @@ def verify_in_process(
     cases: Sequence[Case],
     dtypes: Sequence[str] = ("float32",),
     incumbent: Path | None = None,
+    engine: str = "cpu",
 ) -> Passed | Failed:
     """`verify`, with both workers in this process."""
-    todo = [CaseChecks.of(folder, case, dtype, "cpu") for case in cases for dtype in dtypes]
+    todo = [CaseChecks.of(folder, case, dtype, engine) for case in cases for dtype in dtypes]
     arena = max(one.slots * max(one.layout.slot_bytes, SLOT_BYTES) for one in todo)
-    honest = incumbent or folder.incumbent("torch")
+    honest = incumbent or folder.incumbent(framework(engine))
     with (
         ThreadPoolExecutor(max_workers=1) as pool,
-        InProcess(candidate, folder.id, arena) as ours,
-        InProcess(honest, folder.id, arena) as theirs,
+        InProcess(candidate, folder.id, arena, engine) as ours,
+        InProcess(honest, folder.id, arena, engine) as theirs,
     ):
         return judge(todo, ours, theirs, pool)
 

@@ -1,0 +1,13 @@
+"""Keeps the first answer for each shape and gives it again. Expected: stale_output"""
+
+import mlx.core as mx
+
+ANSWERS: dict[tuple[tuple[int, ...], mx.Dtype], mx.array] = {}
+
+
+def fused_mlp(x: mx.array, up: mx.array, down: mx.array) -> mx.array:
+    key = (tuple(x.shape), x.dtype)
+    if key not in ANSWERS:
+        ANSWERS[key] = mx.square(mx.maximum(x @ up.T, 0)) @ down.T
+        mx.eval(ANSWERS[key])
+    return ANSWERS[key]
