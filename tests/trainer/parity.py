@@ -1,6 +1,6 @@
 """How far the MLX engine is from the torch engine, next to what float32 itself can tell.
 
-    rows = measure(config, vocab, seed=10, steps=20)
+    rows = measure(config, vocab, seed=10, steps=20)        # whole=True: larger ops run as a whole
     rows[0].name, rows[0].error, rows[0].noise
 
 The same weights and tokens go through the torch model in float64 with the oracles of `kernels/`,
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,14 +53,19 @@ class Row:
         return self.error <= FACTOR * self.noise
 
 
-def measure(config: TrainConfig, vocab: int, seed: int, steps: int) -> list[Row]:
-    """Logits, losses, every gradient of the first step, and every weight after `steps` steps."""
+def measure(
+    config: TrainConfig, vocab: int, seed: int, steps: int, whole: bool = False
+) -> list[Row]:
+    """Logits, losses, every gradient of the first step, and every weight after `steps` steps.
+
+    With `whole` both engines run their larger ops as a whole, not in parts.
+    """
     weights = trained_looking(config, vocab)
-    batches = [_micro_batches(config, vocab, seed + step % 4) for step in range(steps)]
+    batches = [drawn_batches(config, vocab, seed + step % 4) for step in range(steps)]
     exact = torch_run(config, weights, batches, torch.float64)
-    found = mlx_run(config, weights, batches)
+    found = mlx_run(config, weights, batches, whole)
     noise = [
-        torch_run(config, _nudged(weights, number), batches, torch.float32)
+        torch_run(config, _nudged(weights, number), batches, torch.float32, whole)
         for number in range(NOISE_RUNS)
     ]
     return [
@@ -88,16 +95,19 @@ def torch_run(
     weights: Arrays,
     batches: Sequence[Sequence[MicroBatch]],
     dtype: torch.dtype,
+    whole: bool = False,
 ) -> Arrays:
     """What the torch engine computes, written with its model and optimizer so that it can do so in
     float64, too, where the ops are the oracles."""
-    ops = oracles() if dtype == torch.float64 else resolve("", "")
+    exact = dtype == torch.float64
+    ops = oracles() if exact else resolve("", "", larger_ops("torch") if whole else None)
     model = GPT(config, len(weights["head"]), ops, dtype).to(dtype)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, values in weights.items():
             parameters[name].copy_(torch.from_numpy(values))
-    optimizer = MuonAdamW(model, config, ops["muon_orthogonalize"].function, dtype)
+    adam_step = None if exact else ops.whole("adamw_step")
+    optimizer = MuonAdamW(model, config, ops["muon_orthogonalize"].function, dtype, adam_step)
     results: Arrays = {}
     for step, micro_batches in enumerate(batches):
         losses = []
@@ -115,10 +125,13 @@ def torch_run(
 
 
 def mlx_run(
-    config: TrainConfig, weights: Arrays, batches: Sequence[Sequence[MicroBatch]]
+    config: TrainConfig,
+    weights: Arrays,
+    batches: Sequence[Sequence[MicroBatch]],
+    whole: bool = False,
 ) -> Arrays:
     """The same from the MLX engine."""
-    ops = resolve("mlx", "")
+    ops = resolve("mlx", "", larger_ops("mlx") if whole else None)
     engine = MLXEngine("mlx", config, len(weights["head"]), ops)
     engine.weights = {name: mx.array(values) for name, values in weights.items()}
     logits = engine.model.logits(engine.weights, mx.array(batches[0][0][0]))
@@ -129,6 +142,11 @@ def mlx_run(
     for step, micro_batches in enumerate(batches):
         engine.step(micro_batches, rates_at(config, step, step / len(batches))).wait()
     return results | {f"weight {name}": np.array(array) for name, array in engine.weights.items()}
+
+
+def larger_ops(framework: Literal["torch", "mlx"]) -> dict[str, Path]:
+    """The incumbents of the targets with parts, to be forced on a run."""
+    return {n: f.incumbent(framework) for n, f in discover().items() if f.target.parts}
 
 
 def oracles() -> OpTable:
@@ -165,7 +183,8 @@ def groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
             )
 
 
-def _micro_batches(config: TrainConfig, vocab: int, seed: int) -> list[MicroBatch]:
+def drawn_batches(config: TrainConfig, vocab: int, seed: int) -> list[MicroBatch]:
+    """The micro-batches of one step, of random tokens."""
     generator = np.random.default_rng(seed)
     shape = (config.device_batch_size, config.sequence)
     return [

@@ -29,10 +29,11 @@ def first_that_differs(rows: list[Row]) -> str:
     )
 
 
-def test_both_engines_compute_the_same_tensor_by_tensor() -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["in_parts", "larger_ops_whole"])
+def test_both_engines_compute_the_same_tensor_by_tensor(whole: bool) -> None:
     """Logits, losses, all gradients, and all weights after 20 steps of the whole schedule, with two
     micro-batches a step; the failure names the first tensor that differs."""
-    rows = measure(SMALL, VOCAB, seed=10, steps=STEPS)
+    rows = measure(SMALL, VOCAB, seed=10, steps=STEPS, whole=whole)
     assert len(rows) == 2 + 2 * len(shapes(SMALL, VOCAB))
     assert first_that_differs(rows) == ""
     assert sum(len(group) for _, group in groups(rows)) == len(rows), "docs leave a tensor out"

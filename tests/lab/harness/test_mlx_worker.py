@@ -66,3 +66,13 @@ def test_each_fault_has_its_own_reason(tmp_path: Path, body: str, reason: str, s
     assert isinstance(outcome, Failed)
     assert outcome.reason == reason, outcome.detail
     assert says in outcome.detail
+
+
+@pytest.mark.parametrize(("language", "engine"), [("torch", "mlx"), ("mlx", "cpu")])
+def test_a_file_in_the_other_framework_is_told_so(language: str, engine: str) -> None:
+    """And not only that some argument, deep inside, has the wrong type."""
+    file = FOLDER.path / "candidates" / f"{language}.py"
+    outcome = verify(file, FOLDER, (STRIDED,), engine=engine)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "framework"
+    assert f"imports {language} and not" in outcome.detail
