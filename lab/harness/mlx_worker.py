@@ -11,6 +11,9 @@ the file beside it. What differs is MLX:
   that is handed back unevaluated is computed, and timed, within the call.
 - Gradients are those of `mx.vjp`, of the function itself.
 - An array that was assigned to in place is reported as moved: the trainer would read it afterwards.
+- MLX has hardly a switch of the whole process, but its functions can be replaced (`mx.eval = ...`),
+  for all ops at once. That is reported as a switch, and the worker itself calls copies that it made
+  before the candidate was imported.
 
 Like worker.py it knows no seed, expected value or tolerance, and nothing it says is believed in the
 candidate's favour.
@@ -68,7 +71,8 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             import mlx.core as mx
             import numpy as np
 
-            # Copied, so that `mx.eval = lambda ...` in a candidate hands back no graph uncomputed.
+            self.modules = (mx, mx.fast, mx.linalg, mx.random)
+            self.as_imported = [dict(vars(module)) for module in self.modules]
             self.mx, self.np, self.device = SimpleNamespace(**vars(mx)), np, device
             self.memory = mmap.mmap(memory, memory_bytes)
             os.close(memory)
@@ -83,11 +87,24 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
         return {}
 
     def switches(self, names: list[str]) -> dict[str, Any]:
-        """What holds for the whole process; torch is not in it, and MLX has no such switches."""
+        """What holds for the whole process: torch is not in it, MLX's device and functions are."""
         ours = [name for name in names if not name.startswith("torch.")]
         self.torch = None
         answer: dict[str, Any] = super().switches(ours)
+        answer["values"] |= {
+            "mlx.core.default_device": str(self.mx.default_device()),
+            "functions of MLX": self.replaced() or "as imported",
+        }
         return answer
+
+    def replaced(self) -> str:
+        """Names in MLX's modules that no longer stand for what they did."""
+        return " and ".join(
+            f"{module.__name__}.{name} replaced"
+            for module, before in zip(self.modules, self.as_imported, strict=True)
+            for name, value in before.items()
+            if vars(module).get(name) is not value
+        )
 
     def arrange(self, **layout: Any) -> dict[str, Any]:
         """Takes note of where the arrays of every slot lie."""

@@ -100,18 +100,20 @@ def own_cheats() -> list[Entry]:
     """What each target brings along to be refused."""
     found = []
     for folder in discover().values():
-        for path in folder.cheats:
+        for path in (*folder.cheats, *folder.mlx_cheats):
+            in_mlx = path in folder.mlx_cheats
             text = _docstring(path)
             reason = re.search(r"Expected: (\w+)", text)
             found.append(
                 Entry(
-                    name=f"{folder.id}/{path.stem}",
+                    name=f"{folder.id}/{'mlx/' if in_mlx else ''}{path.stem}",
                     category=OWN_CHEATS,
                     path=path,
                     summary=text.partition(" Expected:")[0],
                     target=folder.id,
                     stage="verify",
                     expected=(reason[1] if reason else "",),
+                    language="mlx" if in_mlx else "torch",
                 )
             )
     return found

@@ -3,7 +3,7 @@
 Target: rope_qk_norm
 Language: mlx
 Stage: bench
-Expected: clock_mismatch
+Expected: switches
 Notes: B15, C8
 """
 

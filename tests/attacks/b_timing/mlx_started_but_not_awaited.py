@@ -3,7 +3,7 @@
 Target: rope_qk_norm
 Language: mlx
 Stage: bench
-Expected: clock_mismatch or no_gain
+Expected: switches
 Notes: B2, C8
 """
 

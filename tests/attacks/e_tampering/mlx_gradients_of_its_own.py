@@ -3,7 +3,7 @@
 Target: rmsnorm
 Language: mlx
 Stage: verify
-Expected: gradient or protocol or raised
+Expected: switches
 Notes: E1, E6
 """
 

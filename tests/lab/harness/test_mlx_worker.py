@@ -68,6 +68,26 @@ def test_each_fault_has_its_own_reason(tmp_path: Path, body: str, reason: str, s
     assert says in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("mx.eval = mx.async_eval", "mlx.core.eval replaced"),
+        ("mx.fast.rms_norm = lambda x, weight, eps: x", "mlx.core.fast.rms_norm replaced"),
+        ("mx.set_default_device(mx.Device(mx.cpu, 1))", "mlx.core.default_device: was"),
+    ],
+)
+def test_what_changes_mlx_for_all_ops_is_told(tmp_path: Path, line: str, says: str) -> None:
+    """Unevaluated graphs, another norm everywhere: the candidate's own op might even be right."""
+    file = tmp_path / "candidate.py"
+    file.write_text(HEAD.replace("\n\n\n", f"\n\n{line}\nNORM = mx.fast.rms_norm\n\n\n"))
+    with file.open("a") as body:
+        body.write("return NORM(x, None, eps)\n")
+    outcome = judged(file)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "switches"
+    assert says in outcome.detail
+
+
 @pytest.mark.parametrize(("language", "engine"), [("torch", "mlx"), ("mlx", "cpu")])
 def test_a_file_in_the_other_framework_is_told_so(language: str, engine: str) -> None:
     """And not only that some argument, deep inside, has the wrong type."""
