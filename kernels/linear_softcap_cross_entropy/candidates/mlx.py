@@ -2,15 +2,17 @@
 
 The incumbent holds the logits and several arrays of their size. Here only a chunk of them is in
 memory at a time, forward and backward, for one product more. With t = tanh(z / c), e = exp(c t) is
-within float32 whatever z, so that no largest logit is looked for; with its sum S
+within float32 whatever z, so that no largest logit is looked for; with its sum R over all classes
+but the target, and S = R + e_target
 
-    loss = log(S / e_target)        dz = dy (e / S - onehot) (1 - t^2)
+    loss = log(1 + R / e_target)
+    dz = dy (e / S) (1 - t^2), and of the target's element -dy (R / S) (1 - t^2)
 
-where 1 - t^2 is 4 q / (1 + q)^2 with q = exp(-2 |z| / c), and the target's element is computed by
-itself. S is added up in blocks: MLX adds a row up in order, and in a young model most of its terms
-are alike, so that each addition rounds the same way. Chunks depend on the one before, or MLX would
-put up many at once. Products are computed in the dtype given, as the incumbent does, all that lies
-between them in float32.
+where 1 - t^2 is 4 q / (1 + q)^2 with q = exp(-2 |z| / c): no digit is lost where the target is all
+but certain. R is added up in blocks: MLX adds a row up in order, and in a young model most of its
+terms are alike, so that each addition rounds the same way. Chunks depend on the one before, or MLX
+would put up many at once. Products are computed in the dtype given, as the incumbent does, all that
+lies between them in float32.
 """
 
 import mlx.core as mx
@@ -40,27 +42,26 @@ def linear_softcap_cross_entropy(
         done: list[mx.array] = []
         for chunk in chunks:
             e = _exponentials(_after(x[chunk], done[-1:]) @ head.T, softcap)
-            loss = mx.log(_row_sums(e) / mx.take_along_axis(e, classes[chunk], -1).squeeze(-1))
-            done.append(mx.where(counts[chunk], loss, 0.0))
+            target, rest = _divided(e, classes[chunk])
+            done.append(mx.where(counts[chunk], mx.log1p(rest / target), 0.0))
         return mx.concatenate(done)
 
     @losses.vjp
     def gradients(
-        given: tuple[mx.array, ...], incoming: mx.array, loss: mx.array
+        given: tuple[mx.array, ...], incoming: mx.array, _: mx.array
     ) -> tuple[mx.array, mx.array]:
         x, head = given
         weight = 4 * mx.where(counts, incoming, 0.0)
-        at_targets = weight * mx.expm1(-loss)
         done: list[mx.array] = []
         of_head = mx.zeros(head.shape)
         for chunk in chunks:
             rows = _after(x[chunk], [of_head, *done[-1:]])
             logits = rows @ head.T
             e, q = _exponentials(logits, softcap), _sizes(logits, softcap)
-            slope = q / mx.square(1 + q)
-            dz = (weight[chunk] / _row_sums(e))[:, None] * e * slope
-            own = mx.take_along_axis(slope, classes[chunk], -1) * at_targets[chunk][:, None]
-            dz = mx.put_along_axis(dz, classes[chunk], own, axis=-1).astype(x.dtype)
+            target, rest = _divided(e, classes[chunk])
+            shares = mx.put_along_axis(e, classes[chunk], -rest[:, None], axis=-1)
+            scale = (weight[chunk] / (target + rest))[:, None]
+            dz = (scale * shares * (q / mx.square(1 + q))).astype(x.dtype)
             done.append(dz @ head)
             of_head = of_head + (dz.T @ rows).astype(mx.float32)
         return mx.concatenate(done), of_head.astype(head.dtype)
@@ -76,6 +77,13 @@ def _exponentials(logits: mx.array, softcap: float) -> mx.array:
 def _sizes(logits: mx.array, softcap: float) -> mx.array:
     """exp(-2 |z| / c), in float32."""
     return mx.exp(mx.abs(logits.astype(mx.float32)) * (-2 / softcap))
+
+
+def _divided(e: mx.array, classes: mx.array) -> tuple[mx.array, mx.array]:
+    """Of each row of e [rows, vocab] the target's element, and the sum of all others."""
+    target = mx.take_along_axis(e, classes, -1)
+    others = mx.put_along_axis(e, classes, mx.zeros_like(target), axis=-1)
+    return target.squeeze(-1), _row_sums(others)
 
 
 def _row_sums(e: mx.array) -> mx.array:
