@@ -65,12 +65,17 @@ class MLXSlot:
 class MLXWorker(worker.Worker):  # type: ignore[name-defined]
     """What the worker holds between questions."""
 
+    simulator: tuple[int, ...] = ()
+    """Descriptors to the simulator of Metal, where there is one."""
+
     def start(self, memory: int, memory_bytes: int, device: str) -> dict[str, Any]:
         """Imports MLX and maps the shared memory."""
         try:
             import mlx.core as mx
             import numpy as np
 
+            if self.simulator:
+                beside("metal_shim").install(mx, np, *self.simulator)
             self.modules = (mx, mx.fast, mx.linalg, mx.random)
             self.as_imported = [dict(vars(module)) for module in self.modules]
             self.mx, self.np, self.device = SimpleNamespace(**vars(mx)), np, device
@@ -78,8 +83,6 @@ class MLXWorker(worker.Worker):  # type: ignore[name-defined]
             os.close(memory)
             self.host = np.frombuffer(self.memory, dtype=np.uint8)
             mx.eval(mx.zeros(1))
-            if len(sys.argv) > 4:
-                beside("metal_shim").install(mx, np, int(sys.argv[3]), int(sys.argv[4]))
             gc.collect()
             gc.freeze()
         except Exception as error:
@@ -295,4 +298,6 @@ class _OtherForm(Exception):
 
 
 if __name__ == "__main__":
-    worker.serve(MLXWorker())
+    asked = MLXWorker()
+    asked.simulator = tuple(map(int, sys.argv[3:5]))
+    worker.serve(asked)
