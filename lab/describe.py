@@ -123,7 +123,8 @@ def _simulated(value: o.Simulated | None) -> list[Any]:
         f"Metal simulator, on a CPU: launches of {kernels}; {value.runs} runs with all checks. "
         "Whether it runs on Metal, and how fast, is not known."
     )
-    return [plain(line) for line in (said, *(f"  {finding}" for finding in value.findings))]
+    details = (f"  {each}" for each in (*value.traffic, *value.findings))
+    return [plain(line) for line in (said, *details)]
 
 
 @describe.register

@@ -102,6 +102,21 @@ class MetalFinding(Frozen, frozen=True, kw_only=True):
         return f"{self.severity}: {self.kernel}: {place}{self.kind}: {self.message}{who}"
 
 
+class MetalTraffic(Frozen, frozen=True, kw_only=True):
+    """What one kernel moved in its largest launch, against reading each input and writing each
+    output once. The simulator counts every access, as if there were no cache."""
+
+    kernel: str
+    elements: int
+    """Of its largest output."""
+    bytes_moved: int
+    bytes_least: int
+
+    def __str__(self) -> str:
+        moved, least = (count / self.elements for count in (self.bytes_moved, self.bytes_least))
+        return f"{self.kernel}: {moved:.2f} bytes per element, {least:.2f} at least"
+
+
 class Simulated(Frozen, frozen=True, kw_only=True):
     """What the Metal simulator ran, on a CPU: nothing here says that a kernel runs on Metal."""
 
@@ -111,6 +126,7 @@ class Simulated(Frozen, frozen=True, kw_only=True):
     """Of all launches together: each under one schedule or several."""
     findings: tuple[MetalFinding, ...]
     """Different ones, the first of its kind at each line."""
+    traffic: tuple[MetalTraffic, ...] = ()
 
 
 class Passed(Outcome, frozen=True, kw_only=True, tag="passed"):

@@ -30,7 +30,7 @@ from lab.metal_sim import Builds
 from lab.metal_sim.errors import Unavailable
 from lab.metal_sim.service import START
 from lab.metal_sim.wire import Found, Launched
-from lab.outcomes import FailureReason, MetalFinding, Simulated
+from lab.outcomes import FailureReason, MetalFinding, MetalTraffic, Simulated
 from lab.places import ROOT, default_results
 
 SHIM = Path(__file__).with_name("metal_shim.py")
@@ -60,6 +60,7 @@ class Simulator:
         """Why the candidate fails, once it does."""
         self._kernels: dict[str, int] = {}
         self._findings: dict[tuple[str, str, str, int], MetalFinding] = {}
+        self._traffic: dict[str, MetalTraffic] = {}
         self._seen = 0
         self._rest = b""
         self._decoder = msgspec.json.Decoder(Launched, strict=True)
@@ -137,10 +138,21 @@ class Simulator:
             self.launches += 1
             self.runs += told.runs
             self._kernels[told.kernel] = self._kernels.get(told.kernel, 0) + 1
+            self._weigh(told)
         for found in told.findings:
             key = (told.kernel, found.kind, found.part, found.line)
             if key not in self._findings and len(self._findings) < MOST_FINDINGS:
                 self._findings[key] = _finding(told.kernel, found)
+
+    def _weigh(self, told: Launched) -> None:
+        before = self._traffic.get(told.kernel)
+        if told.elements and (before is None or told.bytes_least > before.bytes_least):
+            self._traffic[told.kernel] = MetalTraffic(
+                kernel=told.kernel,
+                elements=told.elements,
+                bytes_moved=told.bytes_moved,
+                bytes_least=told.bytes_least,
+            )
 
     def _blame(self) -> None:
         process = self._process
@@ -158,6 +170,7 @@ class Simulator:
             launches=self._kernels,
             runs=self.runs,
             findings=tuple(self._findings.values()),
+            traffic=tuple(self._traffic.values()),
         )
 
     def close(self) -> None:

@@ -104,6 +104,7 @@ class Call:
 
     @property
     def bytes(self) -> int:
+        """Of all inputs and outputs, once each: the least that a kernel of them all can move."""
         outputs = zip(self.output_shapes, self.output_dtypes, strict=True)
         written = sum(math.prod(shape) * stored_dtype(name).itemsize for shape, name in outputs)
         return written + sum(as_array(given)[1].nbytes for given in self.inputs)

@@ -13,6 +13,7 @@ After an error nothing runs any more. It knows no expected value, and decides no
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import sys
@@ -91,7 +92,7 @@ class Service:
             return self._stop(request, "metal_launch", said)
         except Unavailable as error:
             return self._stop(request, "unavailable", f"{error.message} {error.hint}".strip())
-        told = _launched(request, report)
+        told = _launched(request, call, report)
         if told.reason:
             self._stopped = Reply(reason=told.reason, problem=told.problem)
             return self._stopped, [], told
@@ -151,7 +152,7 @@ class _Answers:
             self._bytes -= sum(array.nbytes for array in oldest)
 
 
-def _launched(request: Request, report: Report) -> Launched:
+def _launched(request: Request, call: Call, report: Report) -> Launched:
     """What the judge is told of a launch that ran; errors are a reason to fail."""
     errors = report.of("error")
     problem = ""
@@ -162,6 +163,9 @@ def _launched(request: Request, report: Report) -> Launched:
     return Launched(
         kernel=request.name,
         runs=len(report.schedules),
+        elements=max(map(math.prod, call.output_shapes), default=0),
+        bytes_moved=sum(each.bytes_read + each.bytes_written for each in report.traffic),
+        bytes_least=call.bytes,
         findings=tuple(_found(each) for each in report.findings[:MOST_FINDINGS]),
         reason="metal_finding" if problem else "",
         problem=problem,

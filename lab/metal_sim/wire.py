@@ -138,6 +138,12 @@ class Launched(_Message, frozen=True, kw_only=True):
     kernel: str
     runs: int = 0
     """Under how many schedules; 0 if it was answered from memory."""
+    elements: int = 0
+    """Of its largest output."""
+    bytes_moved: int = 0
+    """Read from and written to all buffers."""
+    bytes_least: int = 0
+    """If each input were read once and each output written once."""
     findings: tuple[Found, ...] = ()
     reason: Reason = ""
     problem: str = ""

@@ -19,7 +19,7 @@ from lab.errors import CommandError
 from lab.harness import harness_sha256, identity
 from lab.metal_sim import Unavailable
 from lab.next_step import advance, next_step
-from lab.outcomes import Failed, MetalFinding, Passed, Simulated
+from lab.outcomes import Failed, MetalFinding, MetalTraffic, Passed, Simulated
 from lab.places import places
 from lab.simulated import ways
 from lab.workspace import Workspace
@@ -33,7 +33,8 @@ WARNING = MetalFinding(
     line=3,
     thread=(1, 0, 0),
 )
-RAN = Simulated(launches={"squares": 9}, runs=12, findings=(WARNING,))
+MOVED = MetalTraffic(kernel="squares", elements=100, bytes_moved=1250, bytes_least=800)
+RAN = Simulated(launches={"squares": 9}, runs=12, findings=(WARNING,), traffic=(MOVED,))
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def test_a_pass_in_the_simulator_is_shown_as_that_with_its_findings(
     shown = "\n".join(str(part) for part in describe(record))
     assert "verify: passed (SIMULATED)" in shown
     assert "warning: squares: body:3: same_value_race: two threads" in shown
+    assert "squares: 12.50 bytes per element, 8.00 at least" in shown
     assert "Whether it runs on Metal, and how fast, is not known" in shown
 
 

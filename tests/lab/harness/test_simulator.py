@@ -78,6 +78,8 @@ def test_a_candidate_passes_and_the_record_says_what_ran(judged) -> None:  # typ
     # The judge repeats calls, and those of the same bytes do not run again.
     assert 8 <= outcome.simulated.runs < 4 * sum(outcome.simulated.launches.values())
     assert outcome.simulated.findings == ()
+    forward, _ = outcome.simulated.traffic
+    assert (forward.kernel, forward.bytes_moved) == ("squares", forward.bytes_least)
 
 
 def test_a_warning_is_kept_and_does_not_fail(judged) -> None:  # type: ignore[no-untyped-def]

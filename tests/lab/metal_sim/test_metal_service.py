@@ -47,6 +47,14 @@ def test_the_first_of_its_kind_runs_under_every_schedule_and_the_same_bytes_neve
         assert np.array_equal(y, 2 * values)
 
 
+def test_what_a_kernel_moves_is_told_beside_the_least(builds: Builds) -> None:
+    """One that reads its input twice moves half as much again."""
+    twice = "uint i = thread_position_in_grid.x; y[i] = x[i] + x[63 - i];"
+    for source, moved in ((DOUBLED, 512), (twice, 768)):
+        told = Service(builds).answer(asked(source=source), memoryview(VALUES.tobytes()))[2]
+        assert (told.elements, told.bytes_moved, told.bytes_least) == (64, moved, 512)
+
+
 def test_what_depends_on_the_schedule_is_not_answered_from_memory(builds: Builds) -> None:
     """The judge repeats a call to see whether its answer changes."""
     sums = asked(
