@@ -128,8 +128,9 @@ def near(folder: TargetFolder, content: calls.Content, tensor: str) -> Iterator[
     """On inputs a rounding away, as in the judge's second look."""
     random = np.random.default_rng(0)
     for _ in range(NEIGHBOURS):
-        other = inputs.nudged(inputs.Content(content.inputs, content.incoming), random)
-        neighbour = calls.Content(other.inputs, other.incoming)
+        given = inputs.Content(content.inputs, content.incoming, content.scalars)
+        other = inputs.nudged(given, random)
+        neighbour = calls.Content(other.inputs, other.incoming, other.scalars)
         right = calls.oracle(folder, neighbour)[tensor]
         yield bounds(tensor, right, theirs(folder, neighbour))
 

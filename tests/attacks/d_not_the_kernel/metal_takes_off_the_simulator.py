@@ -2,7 +2,7 @@
 
 Target: rmsnorm
 Stage: verify
-Expected: no_metal_kernel
+Expected: switches
 Language: metal
 Notes: new with Metal
 """

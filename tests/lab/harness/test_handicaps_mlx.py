@@ -61,7 +61,7 @@ def arguments_of(target: Target) -> list[Any]:
         is_index = one.kind == "index"
         values = np.zeros(shape, np.int64) if is_index else generator.random(shape, np.float32)
         found.append(mx.array(values))
-    return [*found, *target.scalars.values()]
+    return [*found, *target.scalars_of(case.dims)]
 
 
 @pytest.mark.parametrize("name", IN_MLX)

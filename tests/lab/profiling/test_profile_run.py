@@ -275,6 +275,7 @@ def test_the_real_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert {name: row.calls for name, row in rows.items() if row.target} == {
         "rmsnorm": 2 * (2 * 3 + 2),
         "rope_qk_norm": 2 * 3,
+        "sliding_window_attention": 2 * 3,
         "relu_squared": 2 * 3,
         "softcap_cross_entropy": 2,
         "muon_orthogonalize": 4,
