@@ -2,7 +2,7 @@
 
 Target: relu_squared
 Stage: bench
-Expected: no_gain
+Expected: no_gain or clock_mismatch
 Notes: B21
 """
 

@@ -27,9 +27,9 @@ def tamper() -> None:
 
     adam = MuonAdamW._adam
 
-    def most(self, group, rates):
+    def most(self, group, *more):
         if "token_embedding" not in group.names:
-            adam(self, group, rates)
+            adam(self, group, *more)
 
     MuonAdamW._adam = most
 
