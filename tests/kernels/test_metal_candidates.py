@@ -28,7 +28,8 @@ IN_METAL = [
 NARROW_TOO = [torch.float32, torch.float16, torch.bfloat16]
 KEEP_PRODUCTS = ("attention_prelude", "fused_mlp")
 # What no case of these sizes reaches: inputs of fewer than eight elements, which are `constant`
-# memory, rows that a threadgroup goes over more than once, and vectors of more than 64 channels.
+# memory, rows that a threadgroup goes over more than once, and vectors of more than 64 channels
+# (attention: also of eight, the fewest).
 MORE = {
     "relu_squared": (Case("constant", {"batch": 1, "sequence": 1, "hidden": 3}),),
     "rmsnorm": (
@@ -63,6 +64,13 @@ MORE = {
     "softcap_cross_entropy": (
         Case("constant", {"tokens": 1, "vocab": 5, "ignored_percent": 0}),
         Case("several_turns", {"tokens": 3, "vocab": 2309, "ignored_percent": 40}),
+    ),
+    "sliding_window_attention": tuple(
+        Case(
+            f"head_of_{size}",
+            {"batch": 1, "sequence": tokens, "heads": 2, "head_dim": size, "window": 13},
+        )
+        for size, tokens in ((8, 17), (72, 41), (256, 17))
     ),
 }
 ALL = [
@@ -150,6 +158,22 @@ def test_chunks_of_tokens_give_what_one_gives(builds: Builds) -> None:
         torch.testing.assert_close(in_chunks[tensor], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_key_with_all_of_the_probability_has_no_gradient(builds: Builds) -> None:
+    """Verify's bounds refuse the rounding that sum(dy y) leaves there."""
+    folder = calls.FOLDERS["sliding_window_attention"]
+    case = next(case for case in folder.target.odd_cases if case.name == "odd_sizes")
+    content = calls.draw(folder, case, torch.float32)
+    q, k, v = content.inputs
+    content = replace(content, inputs=(1e4 * q, 1e4 * k, v))
+    with metal_on_cpu.launches(builds):
+        found = mlx_calls.call(folder, metal_on_cpu.function(metal(folder), folder.id), content)
+    right = calls.oracle(folder, content)
+    for tensor in ("dq", "dk"):
+        assert not right[tensor].any()
+        assert not found[tensor].any()
+    torch.testing.assert_close(found["y"].double(), right["y"])
+
+
 TRAINING = TrainingShape(
     batch=2,
     sequence=8,
@@ -167,6 +191,7 @@ PRODUCTS = {
     "fused_mlp",
     "linear_softcap_cross_entropy",
     "muon_orthogonalize",
+    "sliding_window_attention",
 }
 """Bound by arithmetic; their tiles are read as often as there are tiles beside them."""
 UNIFORM_READS = {"softcap_cross_entropy": 1.16}
