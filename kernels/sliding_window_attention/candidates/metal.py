@@ -3,15 +3,15 @@
 No score is ever in device memory. A threadgroup takes 32 positions of one head, eight to a
 simdgroup, and keeps their vectors in registers as matrices of 8 x 8; what they meet, within the
 window only, passes by in tiles of threadgroup memory. Forward is an online softmax over the keys.
-Kept are two numbers per query, the largest score m and l, the sum of exp(s - m). Not m + log(l): that
-rounds to the digits of m, and p = exp(s - m) / l would not add up to 1.
+Kept are two numbers per query, the largest score m and l, the sum of exp(s - m). Not m + log(l):
+that has the digits of m only, and p = exp(s - m) / l would not add up to 1.
 
 With p the probabilities and dp = dy v', the gradient of the scores is ds = p (dp - sum(p dp)). The
 sum is taken over the very same p and dp, not as sum(dy y), so that ds is exactly zero where one key
-has all of the probability. The first kernel backward therefore goes over its keys twice, for the sum, which it writes, and
-for dq = ds k. The second takes blocks of keys, reads the sums, and makes dk = ds' q and dv = p' dy.
-In both, two simdgroups share eight positions, one for the scores and one for dp, or each would need
-the registers of two.
+has all of the probability. The first kernel backward therefore goes over its keys twice: for the
+sum, which it writes, and for dq = ds k. The second takes blocks of keys, reads the sums, and makes
+dk = ds' q and dv = p' dy. In both, two simdgroups share eight positions, one for the scores and one
+for dp, or each would need the registers of two.
 """
 
 import mlx.core as mx
