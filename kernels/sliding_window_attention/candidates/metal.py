@@ -6,12 +6,13 @@ window only, passes by in tiles of threadgroup memory. Forward is an online soft
 Kept are two numbers per query, the largest score m and l, the sum of exp(s - m). Not m + log(l):
 that has the digits of m only, and p = exp(s - m) / l would not add up to 1.
 
-With p the probabilities and dp = dy v', the gradient of the scores is ds = p (dp - sum(p dp)). The
-sum is taken over the very same p and dp, not as sum(dy y), so that ds is exactly zero where one key
-has all of the probability. The first kernel backward therefore goes over its keys twice: for the
-sum, which it writes, and for dq = ds k. The second takes blocks of keys, reads the sums, and makes
-dk = ds' q and dv = p' dy. In both, two simdgroups share eight positions, one for the scores and one
-for dp, or each would need the registers of two.
+With p the probabilities and dp = dy v', the gradient of the scores is ds = p (dp - sum(p dp)). If
+one key has nearly all of the probability, these digits cancel. Hence dp is counted from c, the dp
+of the most probable key: ds = p ((dp - c) - sum(p (dp - c))) keeps them, and is exactly zero for a
+key that has all. The first kernel backward goes over its keys twice: for c and the sum, which it
+writes, and for dq = ds k. The second takes blocks of keys, reads c and the sum, and makes dk and
+dv: ds' q and p' dy. In both, two simdgroups share eight positions, one for the scores and one for
+dp, or each would need the registers of two.
 """
 
 import mlx.core as mx
@@ -33,6 +34,17 @@ inline bool seen(int query, int key, int length, int window) {
 inline float sum_of_row(float own) {
     own += simd_shuffle_xor(own, 1);
     return own + simd_shuffle_xor(own, 2);
+}
+
+// Of some keys: the largest p, c of that key, sum(p (dp - c)), sum(p). Where c changes, the sum is
+// moved by what all others have of the probability, which is little if one has nearly all.
+inline float4 joined(float4 a, float4 b) {
+    if (b.x > a.x) {
+        float4 larger = b;
+        b = a;
+        a = larger;
+    }
+    return float4(a.x, a.y, a.z + (b.z + (b.y - a.y) * b.w), a.w + b.w);
 }
 
 inline float largest_of_row(float own) {
@@ -200,7 +212,7 @@ PAIRS_OF = f"""{BLOCK_OF}
 """
 QUERIES = f"""{PAIRS_OF}
     constexpr int MOST = (PIECES + 1) / 2;  // of the channels, each side adds up half
-    threadgroup float halves[2 * ROWS];
+    threadgroup float4 halves[2 * ROWS];
     int from = side == 0 ? 0 : MOST, count = side == 0 ? MOST : PIECES - MOST;
     simdgroup_float8x8 sums[MOST];
     read_own<PIECES>(own, (side == 0 ? q : dy) + start, stride, first, length,
@@ -209,7 +221,7 @@ QUERIES = f"""{PAIRS_OF}
     bool inside = own_position < length;
     float m = inside ? stats[2 * (in_head + own_position)] : 0.0f;
     float l = inside ? stats[2 * (in_head + own_position) + 1] : 1.0f;
-    float mean = 0.0f;
+    float4 mean = 0.0f;
     int end = min(block + ROWS, length);
     for (int turn = 0; turn < 2; turn++) {{
         for (int key = max(0, block - window); key < end; key += TILE) {{
@@ -222,25 +234,29 @@ QUERIES = f"""{PAIRS_OF}
                 int c = i + int(side) * TILE / 2, at = int(row) * WIDTH + c;
                 bool sees = seen(own_position, key + c, length, window);
                 float p = sees ? precise::exp(s[at] - m) / l : 0.0f;
-                if (turn == 0) mean += p * dp[at];
-                else s[at] = p * (dp[at] - mean);
+                if (turn == 0) mean = joined(mean, float4(p, dp[at], 0.0f, p));
+                else s[at] = p * ((dp[at] - mean.y) - mean.z);
             }}
             if (turn == 0) continue;
             threadgroup_barrier(mem_flags::mem_threadgroup);
             accumulate<MOST, TILE>(sums, count, s, tiles + 8 * from, TILE_ROW);
         }}
         if (turn == 1) break;
-        mean = sum_of_row(mean);
+        mean = joined(mean, simd_shuffle_xor(mean, 1));
+        mean = joined(mean, simd_shuffle_xor(mean, 2));
         if (lane % 4 == 0) halves[side * ROWS + 8 * part + row] = mean;
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        mean = halves[8 * part + row] + halves[ROWS + 8 * part + row];
-        if (inside && side == 0 && lane % 4 == 0) means[in_head + own_position] = mean;
+        mean = joined(halves[8 * part + row], halves[ROWS + 8 * part + row]);
+        if (inside && side == 0 && lane % 4 == 0) {{
+            means[2 * (in_head + own_position)] = mean.y;
+            means[2 * (in_head + own_position) + 1] = mean.z;
+        }}
     }}
     write_own<MOST>(
         dq + start + 8 * from, sums, count, stride, first, length, scale, piece, lane);
 """
 KEYS = f"""{PAIRS_OF}
-    threadgroup float m[TILE], l[TILE], mean[TILE];
+    threadgroup float m[TILE], l[TILE], from[TILE], mean[TILE];
     simdgroup_float8x8 sums[PIECES];
     read_own<PIECES>(
         own, (side == 0 ? k : v) + start, stride, first, length, 1.0f, piece, lane);
@@ -254,7 +270,8 @@ KEYS = f"""{PAIRS_OF}
             bool inside = query + int(thread_index) < length;
             m[thread_index] = inside ? stats[2 * at] : 0.0f;
             l[thread_index] = inside ? stats[2 * at + 1] : 1.0f;
-            mean[thread_index] = inside ? means[at] : 0.0f;
+            from[thread_index] = inside ? means[2 * at] : 0.0f;
+            mean[thread_index] = inside ? means[2 * at + 1] : 0.0f;
         }}
         multiply_transposed<PIECES, TILE>(side == 0 ? s : dp, own, tiles + side * TILE_SIZE);
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -263,7 +280,7 @@ KEYS = f"""{PAIRS_OF}
             bool sees = seen(query + c, own_position, length, window);
             float p = sees ? precise::exp(s[at] - m[c]) / l[c] : 0.0f;
             s[at] = p;
-            dp[at] = p * (dp[at] - mean[c]);
+            dp[at] = p * ((dp[at] - from[c]) - mean[c]);
         }}
         threadgroup_barrier(mem_flags::mem_threadgroup);
         accumulate<PIECES, TILE>(
@@ -300,12 +317,11 @@ def sliding_window_attention(q: mx.array, k: mx.array, v: mx.array, window: int)
             f"head_dim must be a multiple of 8 up to {LARGEST_HEAD_DIM}, not {head_dim}"
         )
     numbers = [min(window, length), head_dim**-0.5]
-    like_q, per_query = (q.shape, q.dtype), (batch, heads, length)
+    like_q, two_each = (q.shape, q.dtype), ((batch, heads, length, 2), mx.float32)
 
     @mx.custom_function
     def attention(q: mx.array, k: mx.array, v: mx.array) -> tuple[mx.array, mx.array]:
-        outputs = [like_q, ((*per_query, 2), mx.float32)]
-        y, stats = _launch(_forward, 4, [q, k, v, *numbers], outputs)
+        y, stats = _launch(_forward, 4, [q, k, v, *numbers], [like_q, two_each])
         return y, stats
 
     @attention.vjp
@@ -313,7 +329,7 @@ def sliding_window_attention(q: mx.array, k: mx.array, v: mx.array, window: int)
         given: tuple[mx.array, ...], incoming: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
     ) -> tuple[mx.array, mx.array, mx.array]:
         inputs = [*given, *numbers, incoming[0], outputs[1]]
-        dq, means = _launch(_of_queries, 8, inputs, [like_q, (per_query, mx.float32)])
+        dq, means = _launch(_of_queries, 8, inputs, [like_q, two_each])
         dk, dv = _launch(_of_keys, 8, [*inputs, means], [like_q, like_q])
         return dq, dk, dv
 
