@@ -104,7 +104,7 @@ class MetalFinding(Frozen, frozen=True, kw_only=True):
 
 class MetalTraffic(Frozen, frozen=True, kw_only=True):
     """What one kernel moved in its largest launch, against reading each input and writing each
-    output once. The simulator counts every access, as if there were no cache."""
+    output once. The simulator counts every access to device memory, as if there were no cache."""
 
     kernel: str
     elements: int

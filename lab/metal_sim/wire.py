@@ -141,7 +141,7 @@ class Launched(_Message, frozen=True, kw_only=True):
     elements: int = 0
     """Of its largest output."""
     bytes_moved: int = 0
-    """Read from and written to all buffers."""
+    """Read from and written to device memory."""
     bytes_least: int = 0
     """If each input were read once and each output written once."""
     findings: tuple[Found, ...] = ()

@@ -48,8 +48,8 @@ def test_the_first_of_its_kind_runs_under_every_schedule_and_the_same_bytes_neve
 
 
 def test_what_a_kernel_moves_is_told_beside_the_least(builds: Builds) -> None:
-    """One that reads its input twice moves half as much again."""
-    twice = "uint i = thread_position_in_grid.x; y[i] = x[i] + x[63 - i];"
+    """One that reads its input twice moves half as much again; a shape is constant memory."""
+    twice = "uint i = thread_position_in_grid.x; y[i] = x[i] + x[x_shape[0] - 1 - i];"
     for source, moved in ((DOUBLED, 512), (twice, 768)):
         told = Service(builds).answer(asked(source=source), memoryview(VALUES.tobytes()))[2]
         assert (told.elements, told.bytes_moved, told.bytes_least) == (64, moved, 512)
