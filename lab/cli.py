@@ -127,11 +127,13 @@ def verify(lab: Lab, workspace: str, no_recording: bool, simulate: bool, as_json
     from lab.outcomes import Failed
     from lab.simulated import ways
 
-    how = {"recorded": not no_recording}
+    recorded = not no_recording
     with render.progress() as progress:
         space = lab.workspace(workspace)
-        both = ways(space.seal, simulate)
-        found = [stages.verify(lab, space, progress, simulate=way, **how) for way in both]
+        found = [
+            stages.verify(lab, space, progress, recorded=recorded, simulate=way)
+            for way in ways(space.seal, simulate)
+        ]
     for record in found:
         render.show(record, as_json)
     leave(1 if any(isinstance(record.outcome, Failed) for record in found) else 0)

@@ -19,7 +19,7 @@ from lab.errors import CommandError, unknown
 from lab.ledger import Ledger
 from lab.places import Places
 from lab.records import Calibrated, Profiled
-from lab.simulated import simulates
+from lab.simulated import harness_of
 from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
@@ -147,17 +147,15 @@ def evidence(
     """
     from lab import gate as rules
     from lab.evidence import relevant
-    from lab.harness import harness_sha256
     from lab.machine import fingerprint
 
     seal = workspace.seal
     machine = fingerprint(seal.engine)
-    simulator = simulates(seal.language, seal.engine)
     lines = lab.ledger.find_any(*relevant(stored.sha256, seal.target, seal.engine))
     return rules.collect(
         (line for line in lines if lines_read is None or line.number <= lines_read),
         candidate_sha256=stored.sha256,
-        harness_sha256=harness_sha256(simulator),
+        harness_sha256=harness_of(seal.language, seal.engine),
         target_sha256=target_folder(seal.target).sha256,
         engine=seal.engine,
         hardware=machine.hardware,
@@ -246,7 +244,6 @@ def subject(lab: Lab, workspace: Workspace) -> tuple[TargetFolder, Candidate]:
 
 def about(workspace: Workspace, folder: TargetFolder, stored: Candidate) -> dict[str, Any]:
     """The fields that every record about a candidate has."""
-    from lab.harness import harness_sha256
     from lab.machine import fingerprint
 
     seal = workspace.seal
@@ -257,6 +254,6 @@ def about(workspace: Workspace, folder: TargetFolder, stored: Candidate) -> dict
         "language": seal.language,
         "workspace": workspace.name,
         "candidate_sha256": stored.sha256,
-        "harness_sha256": harness_sha256(simulates(seal.language, seal.engine)),
+        "harness_sha256": harness_of(seal.language, seal.engine),
         "target_sha256": folder.sha256,
     }

@@ -19,6 +19,13 @@ def simulates(language: str, engine: str) -> bool:
     return language == "metal" and computes_on_cpu(engine)
 
 
+def harness_of(language: str, engine: str) -> str:
+    """Hash of what judges such a candidate here: with the simulator where that runs."""
+    from lab.harness import harness_sha256
+
+    return harness_sha256(simulates(language, engine))
+
+
 def require_device(seal: Seal, stage: str) -> None:
     """Raises `CommandError` for a stage that measures time, where there is no Metal."""
     if simulates(seal.language, seal.engine):

@@ -33,7 +33,7 @@ from lab.errors import CandidateError, CommandError
 from lab.outcomes import Compared, Pair, Passed
 from lab.progress import Progress, silent
 from lab.records import Benched, Judged, Opened, Profiled, Tried, Verified
-from lab.simulated import require_device, simulates
+from lab.simulated import harness_of, require_device, simulates
 from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def open_workspace(
     """
     from lab import task
     from lab.gate import Policy
-    from lab.harness import harness_sha256
 
     found = target_folder(target)
     language = language or default_language(lab.engine)
@@ -80,7 +79,7 @@ def open_workspace(
         preset=lab.preset(preset),
         vocab=DEFAULT_VOCAB,
         target_sha256=found.sha256,
-        harness_sha256=harness_sha256(simulates(language, lab.engine)),
+        harness_sha256=harness_of(language, lab.engine),
         policy_sha256=policy_sha256(Policy()),
     )
     hot = task.hot_op(latest_profile(lab, lab.engine), target)

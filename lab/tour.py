@@ -25,6 +25,7 @@ from lab import stages
 from lab.context import (
     Lab,
     default_language,
+    default_preset,
     evidence,
     latest_profile,
     run_settings,
@@ -82,10 +83,10 @@ def run(lab: Lab, *, fresh: bool, promote: bool, progress: Progress, say: Say) -
 
 
 def _preset(lab: Lab) -> str:
-    """A smaller one for MLX on a CPU, which multiplies matrices at a few GFLOP/s."""
+    """On a CPU the engine's default, which for MLX is a smaller one; elsewhere `tour`."""
     from trainer.hardware import computes_on_cpu
 
-    return "tour-mlx" if lab.engine == "mlx" and computes_on_cpu(lab.engine) else "tour"
+    return default_preset(lab.engine) if computes_on_cpu(lab.engine) else "tour"
 
 
 def _scratch(lab: Lab, fresh: bool) -> Lab:

@@ -63,14 +63,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def _folder_of_builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the simulator compiles of its own is made once for all tests."""
+    from trainer.files import cache_folder
+
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the Metal simulator runs on Linux with an x86-64 CPU only")
+    if "KERNEL_LAB_TEST_CACHE" in os.environ:
+        return cache_folder() / "metal_sim"
     return tmp_path_factory.mktemp("builds")
 
 
 @pytest.fixture
 def kept_builds(_folder_of_builds: Path) -> None:
-    """What the Metal simulator compiles of its own is made once for all tests that ask for this."""
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
-        pytest.skip("the Metal simulator runs on Linux with an x86-64 CPU only")
+    """For tests that start the simulator through the harness: its cache is that folder."""
     if "KERNEL_LAB_TEST_CACHE" not in os.environ:
         cache = Path(os.environ["KERNEL_LAB_CACHE"])
         cache.mkdir()
@@ -84,16 +89,11 @@ def checkout() -> Path:
 
 
 @pytest.fixture(scope="session")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    """One folder of builds for all tests of Metal kernels: the headers compile once a session.
+def builds(_folder_of_builds: Path) -> Builds:
+    """The same folder, for tests that call the simulator themselves.
 
     The compiler of the extra `sim`, which the dev group installs: without it, these fail.
     """
     from lab.metal_sim import Builds
-    from trainer.files import cache_folder
 
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
-        pytest.skip("the Metal simulator runs on Linux with an x86-64 CPU only")
-    if "KERNEL_LAB_TEST_CACHE" in os.environ:
-        return Builds(cache_folder() / "metal_sim")
-    return Builds(tmp_path_factory.mktemp("metal_sim"))
+    return Builds(_folder_of_builds)

@@ -30,7 +30,6 @@ from lab.metal_sim.findings import Finding
 from lab.metal_sim.kernel import Call
 from lab.metal_sim.launch import Schedule
 from lab.metal_sim.simulate import SCHEDULES, Report, simulate
-from lab.metal_sim.source import CONSTANT_BELOW
 from lab.metal_sim.wire import (
     HEADER,
     LONGEST,
@@ -165,22 +164,11 @@ def _launched(request: Request, call: Call, report: Report) -> Launched:
         kernel=request.name,
         runs=len(report.schedules),
         elements=max(map(math.prod, call.output_shapes), default=0),
-        bytes_moved=_moved(request, report),
+        bytes_moved=report.device_bytes,
         bytes_least=call.bytes,
         findings=tuple(_found(each) for each in report.findings[:MOST_FINDINGS]),
         reason="metal_finding" if problem else "",
         problem=problem,
-    )
-
-
-def _moved(request: Request, report: Report) -> int:
-    """Bytes of device memory: small inputs and shapes are constant memory, which every thread
-    reads and no GPU fetches for each."""
-    inputs = zip(request.input_names, request.inputs, strict=True)
-    device = {name for name, given in inputs if math.prod(given.shape) >= CONSTANT_BELOW}
-    device |= set(request.output_names)
-    return sum(
-        each.bytes_read + each.bytes_written for each in report.traffic if each.buffer in device
     )
 
 

@@ -18,13 +18,13 @@ from typing import Literal, TypeAlias
 
 from lab.metal_sim import compare
 from lab.metal_sim.builds import Build, Builds
-from lab.metal_sim.dtypes import Array, as_output
+from lab.metal_sim.dtypes import Array, as_array, as_output
 from lab.metal_sim.errors import Diagnostic, KernelError
 from lab.metal_sim.findings import KINDS, Finding, told
 from lab.metal_sim.kernel import Call, MetalKernel
 from lab.metal_sim.launch import Counts, Run, Schedule, Traffic, launch
 from lab.metal_sim.memory import Buffer, buffers
-from lab.metal_sim.source import generate
+from lab.metal_sim.source import CONSTANT_BELOW, generate
 from lab.metal_sim.translate import executable, refused_words, strict_diagnostics
 
 Mode: TypeAlias = Literal["check", "fast"]
@@ -50,6 +50,9 @@ class Report:
     mode: Mode
     schedules: tuple[str, ...]
     traffic: tuple[Traffic, ...]
+    device_bytes: int
+    """Of the traffic, what is device memory: numbers, shapes and inputs of fewer than eight
+    elements are constant memory, which every thread reads and no GPU fetches for each."""
     counts: Counts
     threadgroup_bytes: int
     cached: bool
@@ -119,10 +122,18 @@ def simulate(
         mode=mode,
         schedules=tuple(run.schedule.order for run in runs),
         traffic=runs[0].traffic if checked else (),
+        device_bytes=_device_bytes(kernel, call, runs[0].traffic) if checked else 0,
         counts=runs[0].counts,
         threadgroup_bytes=build.image.threadgroup_bytes,
         cached=build.cached,
     )
+
+
+def _device_bytes(kernel: MetalKernel, call: Call, traffic: Sequence[Traffic]) -> int:
+    inputs = zip(kernel.input_names, call.inputs, strict=True)
+    device = {name for name, given in inputs if as_array(given)[1].size >= CONSTANT_BELOW}
+    device.update(kernel.output_names)
+    return sum(each.bytes_read + each.bytes_written for each in traffic if each.buffer in device)
 
 
 def compiled(kernel: MetalKernel, call: Call, builds: Builds, *, checked: bool = True) -> Build:

@@ -8,7 +8,6 @@ The module is executed anew, since a candidate makes its kernels when it is impo
 
 from __future__ import annotations
 
-import math
 import runpy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,17 +29,6 @@ class Launch:
     kernel: MetalKernel
     call: Call
     report: Report
-
-    @property
-    def bytes_moved(self) -> int:
-        """Read from and written to device memory, each access of each thread counted. Numbers,
-        shapes and arrays of fewer than eight elements are in constant memory."""
-        given = zip(self.kernel.input_names, self.call.inputs, strict=True)
-        names = {name for name, one in given if math.prod(getattr(one, "shape", ())) >= 8}
-        names |= set(self.kernel.output_names)
-        return sum(
-            one.bytes_read + one.bytes_written for one in self.report.traffic if one.buffer in names
-        )
 
 
 @contextmanager
