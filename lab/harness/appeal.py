@@ -2,9 +2,10 @@
 
     away = Appeal(folder, layout, incumbent, True).distance(content, 0, found, within)
 
-The incumbent's error in a nearly singular direction is one draw, and it may have been lucky. The
-widest bounds found on the neighbouring inputs count (tolerances.py). A candidate's results are
-never asked for again, so there is nothing to win by failing.
+The incumbent's error in a nearly singular direction is one draw, and it may have been lucky. Its
+algorithm may also be luckier than others of the field, which the target's reference names as peers
+(oracle.py). The widest bounds found on the neighbouring inputs count (tolerances.py). A candidate's
+results are never asked for again, so there is nothing to win by failing.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Appeal:
         return tolerances.distance(found, tolerances.widest(within, self._near(content, index)))
 
     def _near(self, content: Content, index: int) -> Iterator[Bounds]:
-        """Bounds on neighbouring inputs, from the incumbent's results there."""
+        """Bounds on neighbouring inputs, from the results of the incumbent and its peers there."""
         span = (*self.layout.outputs, *self.layout.gradients)[index]
         random = inputs.generator()
         for _ in range(NEIGHBOURS):
@@ -59,6 +60,8 @@ class Appeal:
                 honest = forms.exchange(self.incumbent, given, self.differentiate)
             right = oracle.evaluate(self.folder, near).tensors[index]
             yield tolerances.bounds(right, honest.tensors(span)[0], span.dtype)
+            for peer in oracle.peers(self.folder, near):
+                yield tolerances.bounds(right, peer.tensors[index], span.dtype)
 
 
 @contextmanager

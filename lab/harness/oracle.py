@@ -1,14 +1,16 @@
 """The right answers: a target's `reference.py`, in float64 on the CPU, with autograd's gradients.
 
 It is evaluated on the exact values of the rounded inputs, so that what remains is the error of the
-implementation alone. Runs only in the judge, on nothing but the target's own folder. Never sees a
-candidate.
+implementation alone. A reference may also name `PEERS`: other algorithms that the field uses for
+the op, in the precision of training, whose own errors show what is honest (tolerances.py). Runs
+only in the judge, on nothing but the target's own folder. Never sees a candidate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kernels.spec import TargetFolder, load_module
 from lab.errors import MachineError
@@ -36,18 +38,34 @@ class Expected:
 
 def evaluate(folder: TargetFolder, content: Content) -> Expected:
     """The oracle on one content. Raises `MachineError` if the reference itself fails."""
+    _check_memory(sum(value.numel() for value in content.inputs))
+    reference = getattr(load_module(folder.reference), folder.id)
+    return _called(folder, reference, content, wide=True)
+
+
+def peers(folder: TargetFolder, content: Content) -> Iterator[Expected]:
+    """What the reference's `PEERS` make of one content, in its own dtypes: the errors that other
+    algorithms of the field have. Raises `MachineError` if one of them fails."""
+    for peer in getattr(load_module(folder.reference), "PEERS", ()):
+        yield _called(folder, peer, content, wide=False)
+
+
+def _called(
+    folder: TargetFolder, function: Callable[..., Any], content: Content, wide: bool
+) -> Expected:
+    """A function of the reference with autograd's gradients; `wide`: in float64."""
     import torch
 
-    target = folder.target
-    values = [t.double() if t.is_floating_point() else t for t in content.inputs]
+    def own(value: torch.Tensor) -> torch.Tensor:
+        return value.double() if wide and value.is_floating_point() else value.detach()
+
+    values = [own(value) for value in content.inputs]
     leaves = [
         value.requires_grad_()
-        for one, value in zip(target.inputs, values, strict=True)
+        for one, value in zip(folder.target.inputs, values, strict=True)
         if is_leaf(one)
     ]
-    _check_memory(sum(v.numel() for v in values))
     try:
-        function = getattr(load_module(folder.reference), folder.id)
         with torch.set_grad_enabled(bool(leaves)):
             result = function(*values, *content.scalars)
             outputs = result if isinstance(result, tuple) else (result,)

@@ -14,8 +14,11 @@ An implementation's error has three honest sources, and the bound on each elemen
    than what is typical of the tensor: the incumbent may have been lucky in one row.
 
 The incumbent may have been lucky on this very input: its error in a nearly singular direction is
-one draw. Before a candidate is refused, the incumbent is therefore asked again on inputs a rounding
-away, and SECOND_LOOK times the widest of all these bounds counts (`widest`).
+one draw. And its algorithm may be kinder than another that the field uses: a softmax's gradient is
+p (dp - sum(p dp)) here and p (dp - sum(dy y)) in every kernel that streams over the keys; only in
+the first do the roundings cancel. Before a candidate is refused, the incumbent is therefore asked
+again on inputs a rounding away, with the peers that the target's reference names, and SECOND_LOOK
+times the widest of all these bounds counts (`widest`).
 
 The root mean square of the error over the tensor is bounded too, by the incumbent's own times
 FACTOR_RMS. It catches a loss of precision that is small everywhere.

@@ -13,7 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kernels.spec import Case
+from kernels.spec import Case, load_module
+from lab.harness import oracle
 
 EPS = 2.0**-23
 
@@ -72,6 +73,26 @@ def test_parts_along_the_independent_dim_do_not_know_of_each_other(name: str) ->
         axis = target.independent
         both = torch.cat([one, other], shape.index(axis)) if axis in shape else one + other
         torch.testing.assert_close(both, whole)
+
+
+PEERS = [
+    (name, case)
+    for name, folder in calls.FOLDERS.items()
+    if hasattr(load_module(folder.reference), "PEERS")
+    for case in folder.target.odd_cases
+]
+
+
+@pytest.mark.parametrize(("name", "case"), PEERS, ids=str)
+def test_a_peer_is_right_but_for_the_rounding_of_float32(name: str, case: Case) -> None:
+    """Its error widens what a candidate may lose, so a peer that is wrong would open the door."""
+    folder = calls.FOLDERS[name]
+    content = calls.draw(folder, case, torch.float32)
+    right = oracle.evaluate(folder, content).tensors
+    for peer in oracle.peers(folder, content):
+        for found, expected in zip(peer.tensors, right, strict=True):
+            assert found.dtype == torch.float32
+            assert (found - expected).norm() <= 2.0**-12 * expected.norm()
 
 
 def test_rmsnorm_makes_rows_of_size_one() -> None:
