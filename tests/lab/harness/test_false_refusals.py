@@ -1,7 +1,7 @@
 """Honest candidates are never refused, whatever shapes and values the judge draws.
 
-Small on purpose. The measurement that counts has many verifications of each, and takes in the honest
-corpus, whose candidates work in other ways than ours:
+Small on purpose. The measurement that counts has many verifications of each, and takes in the
+honest corpus, whose candidates work in other ways than ours:
 
     KERNEL_LAB_HONEST_RUNS=30 uv run pytest tests/lab/harness/test_false_refusals.py
 """
