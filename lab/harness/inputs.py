@@ -56,7 +56,7 @@ class Content:
 
     inputs: tuple[torch.Tensor, ...]
     incoming: tuple[torch.Tensor, ...]
-    scalars: tuple[float, ...] = ()
+    scalars: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def left(right: torch.Tensor, x: torch.Tensor, dtype: str = "float32") -> set[st
     """What bounds around `right` do not refuse, where `x` is the input."""
     probes = Probes.of(dtype)
     within = bounds(right.clone(), right.to(x.dtype), dtype)
-    probes.strike(Content((x,), ()), {"y": within})
+    probes.strike(Content((x,), (), ()), {"y": within})
     return probes.unrefuted
 
 
@@ -45,7 +45,7 @@ def test_bounds_too_wide_for_one_percent_are_noticed() -> None:
     x = torch.randn(8, 64)
     right = x.double().square()
     probes = Probes.of("float32")
-    probes.strike(Content((x,), ()), {"y": bounds(right, (right * 1.01).float(), "float32")})
+    probes.strike(Content((x,), (), ()), {"y": bounds(right, (right * 1.01).float(), "float32")})
     assert probes.unrefuted == {"scaled"}
 
 
