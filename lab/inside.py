@@ -23,8 +23,9 @@ from lab.arm import Settings, Task, run_folder, train
 from lab.harness import forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.checking import tensor_check
-from lab.harness.judge import Patience, Session
+from lab.harness.judge import Session
 from lab.harness.recording import NotARecording, RecordedCall, Recording, load, parse
+from lab.harness.worker_process import Patience
 from lab.outcomes import TensorCheck
 from lab.recordings import plan
 from trainer.config import override, preset, training_shape

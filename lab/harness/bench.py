@@ -31,8 +31,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import CommandError
-from lab.harness.judge import Fault, Patience, Session
+from lab.harness.faults import Fault
+from lab.harness.judge import Session
 from lab.harness.pace import ARMS, Pace
+from lab.harness.worker_process import Patience
 from lab.outcomes import CaseTiming, Failed, Measured, Quarantined
 from lab.progress import Progress, silent
 from trainer.hardware import computes_on_cpu, framework

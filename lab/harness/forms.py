@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lab.harness import inputs, words
+from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
-from lab.harness.judge import Fault, Session, Timed
+from lab.harness.judge import Session, Timed
 from lab.harness.protocol import Call, Returned, Span
 
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ from lab.harness import clocks, forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.checking import LIGHT_BYTES, judge_threads
 from lab.harness.clocks import Block
+from lab.harness.faults import Fault
 from lab.harness.inputs import Content, Layout
-from lab.harness.judge import Fault, Session
+from lab.harness.judge import Session
 from lab.harness.one_by_one import OneByOne, calls_of
 from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
 from lab.harness.telemetry import Watch

@@ -12,8 +12,8 @@ from pathlib import Path
 from kernels.spec import discover
 from lab.harness.bench import CONTROL_MARGIN
 from lab.harness.handicaps import slowed_op
-from lab.harness.judge import Patience
 from lab.harness.pace import Pace
+from lab.harness.worker_process import Patience
 from lab.outcomes import Measured, Quarantined
 from lab.progress import Progress
 from lab.selftest.arena import Arena

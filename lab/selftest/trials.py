@@ -16,7 +16,7 @@ import msgspec
 from kernels.spec import discover
 from lab.errors import LabError
 from lab.harness.bench import CONTROL_MARGIN
-from lab.harness.judge import Patience
+from lab.harness.worker_process import Patience
 from lab.outcomes import Failed, Measured, Quarantined
 from lab.selftest.arena import Arena
 from lab.selftest.corpus import FAIR, HONEST, Entry

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,10 +15,12 @@ import msgspec
 from kernels.spec import Case, TargetFolder
 from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
-from lab.harness.judge import Fault, Patience, Session, shared_memory
+from lab.harness.faults import Fault
+from lab.harness.judge import Session
 from lab.harness.mlx_worker import MLXWorker
 from lab.harness.pace import ARMS, Pace
 from lab.harness.shapes import SLOT_BYTES
+from lab.harness.slot_memory import SlotMemory
 from lab.harness.timing import CaseTimes
 from lab.harness.verify import judge
 from lab.harness.worker import Refusal, Worker
@@ -27,51 +28,63 @@ from lab.outcomes import Failed, Measured, Passed, Quarantined
 from trainer.hardware import framework
 
 
-class InProcess(Session):
-    """A session whose worker is an object of this process: the same questions, answers and checks,
-    without the second it takes to start a process with torch in it. For code that is trusted."""
+class InThisProcess:
+    """What a session asks of a `WorkerProcess`, answered by an object of this process."""
 
-    def __init__(self, file: Path, function: str, arena_bytes: int, engine: str = "cpu") -> None:
-        self._worker = MLXWorker() if engine == "mlx" else Worker()
-        self._process = None
-        self._simulator = None
-        self._file = file
-        self._function = function
-        self._engine = engine
-        self._patience = Patience()
-        self._source = file.read_bytes()
-        self.arena_bytes = arena_bytes
-        self._prepared = False
-        self._cpu_s = None
-        self._cpu_at_answer_s = {}
-        self.hand_over_cpu_ns = 0
-        self._memory = shared_memory(arena_bytes, file.parent)
-        self._in_use = threading.RLock()
+    simulator = None
+    standing_s = None
 
-    def _ask(self, question, expected, timeout_s=None):  # type: ignore[no-untyped-def]
+    def __init__(self, file: Path, memory: SlotMemory, engine: str) -> None:
+        self.file = file
+        self._memory = memory
+        self.worker = MLXWorker() if engine == "mlx" else Worker()
+
+    def ask(self, question, expected, starting=False):  # type: ignore[no-untyped-def]
         asked = msgspec.json.decode(msgspec.json.encode(question))
         kind = asked.pop("type")
         asked.pop("number")
         if kind == "Start":
-            asked["memory"] = os.dup(self._memory)
+            asked["memory"] = os.dup(self._memory.descriptor)
         try:
-            said = self._worker.answer(kind, asked)
+            said = self.worker.answer(kind, asked)
         except Refusal as refusal:
             raise Fault(*refusal.args) from None
         if kind == "Start":
             gc.unfreeze()  # a worker freezes what it has; here that would keep all slots for ever
         return msgspec.json.decode(json.dumps({"type": "Done", **said}), type=expected)
 
-    def _freeze(self) -> None:
+    def freeze(self) -> None:
         pass
+
+    def limit_passed(self) -> None:
+        return None
+
+    def cpu_s(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        pass
+
+
+class InProcess(Session):
+    """A session whose worker is an object of this process: the same questions, answers and checks,
+    without the second it takes to start a process with torch in it. For code that is trusted."""
+
+    def __init__(self, file: Path, function: str, arena_bytes: int, engine: str = "cpu") -> None:
+        self._source = file.read_bytes()
+        self._function = function
+        self._engine = engine
+        self.arena_bytes = arena_bytes
+        self._cpu_at_answer_s = {}
+        self.hand_over_cpu_ns = 0
+        self._prepared = False
+        self._memory = SlotMemory(arena_bytes)
+        self._process = InThisProcess(file, self._memory, engine)  # type: ignore[assignment]
 
     def _read_switches(self) -> dict[str, str]:
         # The judge changes its number of threads as it goes, and they share a process.
         found = super()._read_switches()
         return {name: value for name, value in found.items() if "num_threads" not in name}
-
-    def close(self) -> None:
-        os.close(self._memory)
 
 
 def verify_in_process(

@@ -157,8 +157,8 @@ def test_what_is_done_while_inputs_are_brought_is_never_free(toy: TargetFolder) 
     with InProcess(toy.incumbent("torch"), toy.id, layout.slot_bytes) as session:
         session.prepare()
         session.arrange(layout, 1)
-        load = session._worker.load
-        session._worker.load = lambda slots: time.sleep(0.05) or load(slots)  # type: ignore[method-assign]
+        load = session._process.worker.load
+        session._process.worker.load = lambda slots: time.sleep(0.05) or load(slots)  # type: ignore[method-assign]
         answers = forms.exchange(session, given, differentiate=True)
         assert answers.timed.judge_ns >= 50_000_000
         session._engine = "cuda"
@@ -181,13 +181,13 @@ def test_nothing_is_left_to_compute_from_once_the_calls_are_answered(
         session.prepare()
         session.arrange(layout, 2)
         seen: list[torch.Tensor] = []
-        fetch = session._worker.fetch
+        fetch = session._process.worker.fetch
 
         def looks_first() -> dict[str, object]:
             seen.extend((session.read_given(2), session.read_results(2)))
             return fetch()
 
-        session._worker.fetch = looks_first  # type: ignore[method-assign]
+        session._process.worker.fetch = looks_first  # type: ignore[method-assign]
         answers = how(session, given, True)
         forms.check_inputs(session, answers, layout, given)
     assert all(bool((one == inputs.POISON).all()) for one in seen)

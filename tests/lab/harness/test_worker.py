@@ -16,9 +16,11 @@ from confined import CONFINED
 from kernels.spec import TargetFolder
 from lab.errors import CommandError
 from lab.harness import VerifySettings, forms, inputs, sandbox, verify
+from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
-from lab.harness.judge import CPU_ENVIRONMENT, Fault, Patience, Session
+from lab.harness.judge import Session
 from lab.harness.shapes import HIDDEN
+from lab.harness.worker_process import CPU_ENVIRONMENT, Patience
 from lab.outcomes import Failed, Passed
 from lab.places import default_results
 
