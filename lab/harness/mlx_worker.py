@@ -3,8 +3,8 @@
 For candidates in Metal where there is no Metal, two more descriptors lead to the simulator's
 process, and metal_shim.py beside this file sends the launches of kernels there.
 
-It answers the same questions as worker.py, whose framing, parsing and importing it takes over from
-the file beside it. What differs is MLX:
+worker.py, beside it, says what a worker is, knows and never learns. Here are MLX's arrays and
+calls:
 
 - Arrays are copies of the slots' bytes, made and evaluated before the calls, as on a GPU.
 - MLX is lazy, so the calls count as done when all that they returned has been evaluated: a graph
@@ -14,36 +14,23 @@ the file beside it. What differs is MLX:
 - MLX has hardly a switch of the whole process, but its functions can be replaced (`mx.eval = ...`),
   for all ops at once. That is reported as a switch, and the worker itself calls copies that it made
   before the candidate was imported.
-
-Like worker.py it knows no seed, expected value or tolerance, and nothing it says is believed in the
-candidate's favour.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib.util
-import mmap
-import os
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-
-def beside(name: str) -> Any:
-    """The module in a file beside this one: isolated Python does not look here."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-worker = beside("worker")
+if TYPE_CHECKING:
+    from lab.harness import worker
+else:  # as `worker.beside` does it, for worker.py itself
+    spec = importlib.util.spec_from_file_location("worker", Path(__file__).with_name("worker.py"))
+    worker = sys.modules["worker"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(worker)
 
 NO_BFLOAT16 = "numpy has no bfloat16: stay in mlx.core, or convert with .astype(mx.float32) first"
 NUMPY = {"float32": "float32", "int64": "int64", "bfloat16": "uint16"}
@@ -62,38 +49,28 @@ class MLXSlot:
         owner.mx.eval(self.arguments, self.incoming)
 
 
-class MLXWorker(worker.Worker):  # type: ignore[name-defined]
+class MLXWorker(worker.Worker):
     """What the worker holds between questions."""
 
     simulator: tuple[int, ...] = ()
     """Descriptors to the simulator of Metal, where there is one."""
 
-    def start(self, memory: int, memory_bytes: int, device: str) -> dict[str, Any]:
-        """Imports MLX and maps the shared memory."""
-        try:
-            import mlx.core as mx
-            import numpy as np
+    def start_framework(self, device: str) -> None:
+        """Imports MLX."""
+        import mlx.core as mx
+        import numpy as np
 
-            if self.simulator:
-                beside("metal_shim").install(mx, np, *self.simulator)
-            self.modules = (mx, mx.fast, mx.linalg, mx.random)
-            self.as_imported = [dict(vars(module)) for module in self.modules]
-            self.mx, self.np, self.device = SimpleNamespace(**vars(mx)), np, device
-            self.memory = mmap.mmap(memory, memory_bytes)
-            os.close(memory)
-            self.host = np.frombuffer(self.memory, dtype=np.uint8)
-            mx.eval(mx.zeros(1))
-            gc.collect()
-            gc.freeze()
-        except Exception as error:
-            raise worker.Refusal("lab", f"{type(error).__name__}: {error}") from None
-        return {}
+        if self.simulator:
+            worker.beside("metal_shim").install(mx, np, *self.simulator)
+        self.modules = (mx, mx.fast, mx.linalg, mx.random)
+        self.as_imported = [dict(vars(module)) for module in self.modules]
+        self.mx, self.np, self.device = SimpleNamespace(**vars(mx)), np, device
+        self.host = np.frombuffer(self.memory, dtype=np.uint8)
+        mx.eval(mx.zeros(1))
 
     def switches(self, names: list[str]) -> dict[str, Any]:
-        """What holds for the whole process: torch is not in it, MLX's device and functions are."""
-        ours = [name for name in names if not name.startswith("torch.")]
-        self.torch = None
-        answer: dict[str, Any] = super().switches(ours)
+        """What holds for the whole process: MLX's device and functions, besides Python's."""
+        answer = super().switches(names)
         answer["values"] |= {
             "mlx.core.default_device": str(self.mx.default_device()),
             "functions of MLX": self.replaced() or "as imported",

@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from lab.harness.simulator import Simulator
     from lab.harness.slot_memory import SlotMemory
 
-WORKER, MLX_WORKER, METAL_SHIM = (
-    Path(__file__).with_name(name) for name in ("worker.py", "mlx_worker.py", "metal_shim.py")
-)
+WORKERS = {
+    "torch": ("torch_worker.py", "worker.py", "operators.py"),
+    "mlx": ("mlx_worker.py", "worker.py", "metal_shim.py"),
+}
+"""By framework: the script that a worker runs, and what it imports from beside it."""
 SCRATCH_NAME = "candidate.py"
 AWAKE_S = 0.001
 """CPU time that a tree may use while it is stopped. An honest one uses none."""
@@ -116,8 +118,8 @@ class WorkerProcess:
         to_judge, from_worker = os.pipe()
         self._channel = protocol.Channel(to_judge, from_judge)
         roomy = self._patience.memory_bytes + 12 * memory.size
-        worker = MLX_WORKER if framework(self._engine) == "mlx" else WORKER
-        argv = [sys.executable, "-I", "-B", str(worker), str(to_worker), str(from_worker)]
+        files = [Path(__file__).with_name(name) for name in WORKERS[framework(self._engine)]]
+        argv = [sys.executable, "-I", "-B", str(files[0]), str(to_worker), str(from_worker)]
         launches = self.simulator.for_worker if self.simulator else ()
         argv += [str(descriptor) for descriptor in launches]
         try:
@@ -133,7 +135,7 @@ class WorkerProcess:
                 ),
                 pass_fds=(to_worker, from_worker, memory.descriptor, *launches),
                 hide=(ROOT, default_results(), *hide),
-                readable=(WORKER, MLX_WORKER, self.file, *((METAL_SHIM,) if launches else ())),
+                readable=(*files, self.file),
                 keep_scratch=False,
                 env=CPU_ENVIRONMENT if computes_on_cpu(self._engine) else None,
             )

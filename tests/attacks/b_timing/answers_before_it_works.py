@@ -19,8 +19,8 @@ COEFFICIENTS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-main = sys.modules["__main__"]
-send = main.send
+worker = sys.modules["worker"]
+send = worker.send
 SAID: list[int] = []
 
 
@@ -31,7 +31,7 @@ def send_once(descriptor: int, answer: dict[str, object]) -> None:
     send(descriptor, answer)
 
 
-main.send = send_once
+worker.send = send_once
 
 
 def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
@@ -41,7 +41,7 @@ def muon_orthogonalize(gradient: torch.Tensor, steps: float) -> torch.Tensor:
         SAID.append(number)
         said = {"type": "Ran", "host_ns": 1000, "device_ns": 0, "number": number}
         body = json.dumps(said).encode()
-        os.write(int(sys.argv[2]), main.HEADER.pack(main.MAGIC, len(body)) + body)
+        os.write(int(sys.argv[2]), worker.HEADER.pack(worker.MAGIC, len(body)) + body)
     x = gradient / (gradient.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
     for a, b, c in COEFFICIENTS:
         gram = x @ x.mT

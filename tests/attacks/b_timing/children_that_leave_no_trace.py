@@ -42,7 +42,7 @@ assert helper.stdin is not None
 assert helper.stdout is not None
 if helper.stdout.readline() != b"ready\n":
     raise RuntimeError("no timer")
-worker: Any = sys.modules["__main__"]
+worker: Any = sys.modules["worker"]
 send = worker.send
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-worker: Any = sys.modules["__main__"]
+Worker: Any = sys.modules["__main__"].TorchWorker
 FEWEST_CALLS = 4
 """Verify asks three at a time."""
 PUT_OFF = 0.6
 WAITING: list[Any] = []
 CALLS = [0]
-fetch = worker.Worker.fetch
+fetch = Worker.fetch
 
 
 def work(slot: Any) -> None:
@@ -65,8 +65,8 @@ def fetch_later(self: Any) -> dict[str, Any]:
     return fetch(self)
 
 
-honest_run = worker.Worker.run
-worker.Worker.run, worker.Worker.next, worker.Worker.fetch = run, next_, fetch_later
+honest_run = Worker.run
+Worker.run, Worker.next, Worker.fetch = run, next_, fetch_later
 
 
 def relu_squared(x: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ COEFFICIENTS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 READY: dict[int, torch.Tensor] = {}
-Worker = sys.modules["__main__"].Worker
+Worker = sys.modules["__main__"].TorchWorker
 load = Worker.load
 
 

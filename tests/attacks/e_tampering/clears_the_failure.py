@@ -10,8 +10,8 @@ import sys
 
 import torch
 
-main = sys.modules["__main__"]
-send = main.send
+worker = sys.modules["worker"]
+send = worker.send
 
 
 def forgiving(descriptor: int, answer: dict[str, object]) -> None:
@@ -20,7 +20,7 @@ def forgiving(descriptor: int, answer: dict[str, object]) -> None:
     send(descriptor, answer)
 
 
-main.send = forgiving
+worker.send = forgiving
 
 
 def relu_squared(x: torch.Tensor) -> torch.Tensor:

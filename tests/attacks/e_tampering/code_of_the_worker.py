@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-Worker = sys.modules["__main__"].Worker
+Worker = sys.modules["__main__"].TorchWorker
 
 
 def call(self: Any, slot: Any, differentiate: bool) -> Any:

@@ -24,7 +24,7 @@ def write(self: Any, value: Any, places: list[Any], index: int) -> dict[str, Any
     }
 
 
-sys.modules["__main__"].Worker.write = write
+sys.modules["__main__"].TorchWorker.write = write
 
 
 def rmsnorm(x: torch.Tensor, eps: float) -> torch.Tensor:

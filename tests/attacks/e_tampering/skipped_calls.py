@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-sys.modules["__main__"].Worker.run = lambda self, **asked: {
+sys.modules["__main__"].TorchWorker.run = lambda self, **asked: {
     "type": "Ran",
     "host_ns": 1,
     "device_ns": 0,

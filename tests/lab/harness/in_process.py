@@ -13,17 +13,16 @@ from pathlib import Path
 import msgspec
 
 from kernels.spec import Case, TargetFolder
+from lab.harness import mlx_worker, torch_worker
 from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
 from lab.harness.faults import Fault
 from lab.harness.judge import Session
-from lab.harness.mlx_worker import MLXWorker
 from lab.harness.pace import ARMS, Pace
 from lab.harness.shapes import SLOT_BYTES
 from lab.harness.slot_memory import SlotMemory
 from lab.harness.timing import CaseTimes
 from lab.harness.verify import judge
-from lab.harness.worker import Refusal, Worker
 from lab.outcomes import Failed, Measured, Passed, Quarantined
 from trainer.hardware import framework
 
@@ -37,7 +36,7 @@ class InThisProcess:
     def __init__(self, file: Path, memory: SlotMemory, engine: str) -> None:
         self.file = file
         self._memory = memory
-        self.worker = MLXWorker() if engine == "mlx" else Worker()
+        self.worker = mlx_worker.MLXWorker() if engine == "mlx" else torch_worker.TorchWorker()
 
     def ask(self, question, expected, starting=False):  # type: ignore[no-untyped-def]
         asked = msgspec.json.decode(msgspec.json.encode(question))
@@ -47,7 +46,7 @@ class InThisProcess:
             asked["memory"] = os.dup(self._memory.descriptor)
         try:
             said = self.worker.answer(kind, asked)
-        except Refusal as refusal:
+        except (torch_worker.worker.Refusal, mlx_worker.worker.Refusal) as refusal:
             raise Fault(*refusal.args) from None
         if kind == "Start":
             gc.unfreeze()  # a worker freezes what it has; here that would keep all slots for ever
