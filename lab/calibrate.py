@@ -87,13 +87,12 @@ def calibrate(
     from lab.harness import harness_sha256, isolation
     from lab.machine import fingerprint
     from trainer.data import open_prepared
-    from trainer.hardware import framework
 
     target = target or TARGET.get(lab.engine, "rmsnorm")
     folder, name = target_folder(target), lab.preset(preset)
     # compiled, mlx would trace a slowed copy once and never wait again
     settings = replace(
-        run_settings(lab, name, data, STEPS, EVAL_TOKENS), compiled=framework(lab.engine) != "mlx"
+        run_settings(lab, name, data, STEPS, EVAL_TOKENS), compiled=lab.framework != "mlx"
     )
     open_prepared(data)  # what is missing must not come out after the benches
     minutes = (len(plan.benches) * BENCH_S + plan.trainings * RUN_S) / 60
@@ -133,15 +132,12 @@ def _benches(
     from lab import harness
     from trainer.config import preset as config_of
     from trainer.config import training_shape
-    from trainer.hardware import framework
 
     cases = folder.target.cases(training_shape(config_of(preset), DEFAULT_VOCAB))
     incumbent = running_file(folder, lab.engine, lab.places.registry)
     found = []
     for slowed_by in plan.benches:
-        text = handicaps.slowed_op(
-            incumbent.read_text(), folder.id, slowed_by, framework(lab.engine)
-        )
+        text = handicaps.slowed_op(incumbent.read_text(), folder.id, slowed_by, lab.framework)
         copy = scratch / f"bench-{slowed_by}.py"
         copy.write_text(text)
         started = time.monotonic()
@@ -158,15 +154,12 @@ def _runs(
 ) -> tuple[Handicap, ...]:
     from lab import ab
     from lab.arm import Task
-    from trainer.hardware import framework
 
     folder = target_folder(STEP_OP)
     incumbent = running_file(folder, lab.engine, lab.places.registry)
     found = []
     for slowed_by, pairs in plan.runs:
-        text = handicaps.slowed_step(
-            incumbent.read_text(), STEP_OP, slowed_by, framework(lab.engine)
-        )
+        text = handicaps.slowed_step(incumbent.read_text(), STEP_OP, slowed_by, lab.framework)
         copy = scratch / f"run-{slowed_by}.py"
         copy.write_text(text)
         task = Task(STEP_OP, lab.engine, copy, hashlib.sha256(text.encode()).hexdigest())

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
     from lab.arm import Settings
     from lab.gate import Evidence, Policy
+    from trainer.hardware import Framework
 
-LANGUAGES = ("torch", "mlx", "metal")
-"""In which candidates can be judged; each on the engines that compute in it."""
+FRAMEWORKS = {"torch": "torch", "mlx": "mlx", "metal": "mlx"}
+"""The languages in which candidates can be judged, and the framework that each is called from."""
 DEFAULT_PRESET = {"cpu": "tour", "mps": "m5-small", "cuda": "upstream"}
 """What `profile`, `open` and `ab` train when no --preset is given."""
 DEFAULT_VOCAB = 8192
@@ -52,6 +53,13 @@ class Lab:
         from trainer.hardware import resolve_engine
 
         return resolve_engine(self.engine_asked).value
+
+    @property
+    def framework(self) -> Framework:
+        """In which the engine computes."""
+        from trainer.hardware import framework
+
+        return framework(self.engine)
 
     def preset(self, given: str | None) -> str:
         """The preset given, checked, or the engine's default."""
@@ -86,8 +94,7 @@ def require_language(language: str, engine: str) -> None:
     """Raises `CommandError` unless candidates in that language run on that engine."""
     from trainer.hardware import framework
 
-    computes_in = "mlx" if language == "metal" else language
-    if language not in LANGUAGES or framework(engine) != computes_in:
+    if FRAMEWORKS.get(language) != framework(engine):
         raise CommandError(
             f"candidates in {language} cannot be judged on engine '{engine}'",
             f"Add --language {framework(engine)}, or name another --engine.",

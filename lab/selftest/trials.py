@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from kernels.spec import discover
+from lab.context import FRAMEWORKS
 from lab.errors import LabError
 from lab.harness.bench import CONTROL_MARGIN
 from lab.harness.worker_process import Patience
@@ -150,7 +151,7 @@ class Trials:
             for other in [k for k in self._arenas if k != key]:
                 self._arenas.pop(other).close()
             patience = Patience() if honest else WITH_ATTACKS
-            engine = self._engine if entry.language == "torch" else "mlx"
+            engine = "mlx" if FRAMEWORKS[entry.language] == "mlx" else self._engine
             folder = self._folders[entry.target]
             self._arenas[key] = Arena(folder, engine, patience, entry.language)
         return self._arenas[key]
