@@ -29,8 +29,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lab.harness import sandbox, tree
-from lab.harness.running import descendants, resident_bytes
-from lab.harness.tree import STAND_STILL_S
+from lab.harness.tree import STAND_STILL_S, descendants, resident_bytes
 from lab.heartbeats import Heartbeats
 from lab.places import ROOT
 from lab.plain_files import bytes_below, last_lines

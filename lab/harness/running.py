@@ -15,16 +15,16 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 import psutil
 
 from lab.errors import MachineError
+from lab.harness.tree import descendants, resident_bytes, send_signal
 
 MEGABYTE = 1_000_000
 WATCH_EVERY_S = 0.1
@@ -292,34 +292,3 @@ class Sandboxed:
             return -signal.SIGKILL
         code = os.waitstatus_to_exitcode(int(rest))
         return 128 - code if self._signals_as_codes and code > 128 else code
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Every process below `pid`, without `pid` itself."""
-    if sys.platform != "linux":
-        with contextlib.suppress(psutil.Error):
-            yield from (child.pid for child in psutil.Process(pid).children(recursive=True))
-        return
-    # psutil would read the whole process table; this reads our own branch of it.
-    with contextlib.suppress(OSError, ValueError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                children = [int(word) for word in file.read().split()]
-            for child in children:
-                yield child
-                yield from descendants(child)
-
-
-def send_signal(pid: int, number: signal.Signals) -> None:
-    """kill(2), where a process that is gone already is fine."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def resident_bytes(processes: Iterable[int]) -> int:
-    """Resident memory of those that are still there; what they share counts for each."""
-    total = 0
-    for pid in processes:
-        with contextlib.suppress(psutil.Error):
-            total += psutil.Process(pid).memory_info().rss
-    return total

@@ -1,4 +1,7 @@
-"""What the judge reads of a process tree: how much CPU time it used, whether it stands still.
+"""A process tree as the judge sees it: who is in it, how much CPU time it used, if it stands still.
+
+    before = cpu_s(process.pid)
+    stop(process); cpu_since_s(process.pid, before)
 
 The kernel's own counts, asked from outside; nothing that a process could write. On Linux the CPU
 time is exact to the nanosecond and can be compared for equality: a stopped process uses none.
@@ -8,19 +11,54 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from lab.harness.running import Sandboxed, descendants
+if TYPE_CHECKING:
+    from lab.harness.running import Sandboxed
 
 STAND_STILL_S = 5.0
 """A tree that has been told to stop must have done so within this; 0.5 ms is usual."""
 STANDING = frozenset("TtZX")
 """States of a thread that uses no CPU time: stopped, traced, zombie, dead (proc_pid_stat(5))."""
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below `pid`, without `pid` itself."""
+    if sys.platform != "linux":
+        with contextlib.suppress(psutil.Error):
+            yield from (child.pid for child in psutil.Process(pid).children(recursive=True))
+        return
+    # psutil would read the whole process table; this reads our own branch of it.
+    with contextlib.suppress(OSError, ValueError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                children = [int(word) for word in file.read().split()]
+            for child in children:
+                yield child
+                yield from descendants(child)
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """kill(2), where a process that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def resident_bytes(processes: Iterable[int]) -> int:
+    """Resident memory of those that are still there; what they share counts for each."""
+    total = 0
+    for pid in processes:
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_info().rss
+    return total
 
 
 def cpu_s(pid: int) -> dict[int, float]:

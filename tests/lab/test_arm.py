@@ -16,7 +16,7 @@ import stand_in_trainer
 from lab import arm, isolation
 from lab.arm import ArmFailed
 from lab.harness import tree
-from lab.harness.running import descendants
+from lab.harness.tree import descendants
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import stand_in_trainer
 from lab import arm, isolation
-from lab.harness.running import descendants
+from lab.harness.tree import descendants
 folder = Path({folder!r})
 arm.ROOT = folder / "root"
 with stand_in_trainer.start(folder, "# DAEMON ") as candidate:

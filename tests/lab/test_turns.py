@@ -11,7 +11,7 @@ import stand_in_trainer
 
 from lab import arm, turns
 from lab.arm import Arm, ArmFailed
-from lab.harness.running import descendants
+from lab.harness.tree import descendants
 from lab.turns import Which, sizes, take_turns, train_pair
 
 

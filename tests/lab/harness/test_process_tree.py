@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lab.harness import tree
-from lab.harness.running import resident_bytes
+from lab.harness.tree import resident_bytes
 
 WORK = "import sys; print(sum(range(5_000_000)), flush=True); sys.stdin.read()"
 

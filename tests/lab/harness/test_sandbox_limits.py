@@ -16,8 +16,9 @@ import pytest
 from confined import AVAILABLE, GENEROUS, LINUX, Run
 
 from lab.harness import running, sandbox
-from lab.harness.running import Limits, descendants
+from lab.harness.running import Limits
 from lab.harness.sandbox import kill_tree
+from lab.harness.tree import descendants
 
 
 @pytest.fixture(params=AVAILABLE)
