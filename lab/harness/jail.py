@@ -16,64 +16,28 @@ after a step of the isolation failed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import glob
 import json
 import os
 import re
 import select
 import signal
-import stat
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from lab.harness.last_step import become, libc_call, lower, prctl
+    from lab.harness.mounts import build_view, mount_own_proc, part_from_outside
 else:  # run with -I, so not even its own folder is searched for modules
     sys.path.insert(0, os.path.dirname(__file__))
     from last_step import become, libc_call, lower, prctl
+    from mounts import build_view, mount_own_proc, part_from_outside
 
     del sys.path[0]
 
 CLONE_FLAGS = 0x10000000 | 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
 """CLONE_NEWUSER, NEWNS, NEWPID, NEWNET, NEWIPC, NEWUTS (linux/sched.h)."""
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
-ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
-SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000
-"""442 on every architecture (the unified table); Linux 5.12 or later."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
-IN_MEMORY = "size=256m,nr_inodes=100k"
 NOBODY, RESERVED_PIDS = 65534, 300
-DEVICES = ("null", "zero", "full", "random", "urandom")
-ACCELERATORS = ("nvidia*", "nvidia-caps/*", "dri/*", "kfd", "dxg")
-
-
-class MountAttributes(ctypes.Structure):
-    """`struct mount_attr` of mount_setattr(2)."""
-
-    _fields_ = (
-        ("set", ctypes.c_uint64),
-        ("clear", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns", ctypes.c_uint64),
-    )
-
-
-def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    """mount(2)."""
-    fs = None if kind is None else kind.encode()
-    libc_call("mount", os.fsencode(source), os.fsencode(target), fs, flags, data.encode())
-
-
-def set_attributes(path: str, add: int, remove: int = 0, flags: int = 0) -> None:
-    """mount_setattr(2): adds and removes mount attributes of `path`."""
-    attributes = MountAttributes(add, remove, 0, 0)
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    place, at = os.fsencode(path), ctypes.byref(attributes)
-    libc_call("syscall", SYS_MOUNT_SETATTR, AT_FDCWD, place, flags, at, size)
-
-
-# ---- the view of the file system ----------------------------------------------------------------
 
 
 def enter_namespaces() -> None:
@@ -90,44 +54,7 @@ def enter_namespaces() -> None:
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    mount("none", "/", None, MS_REC | MS_PRIVATE)
-
-
-def build_view(view: list[tuple[str, str]]) -> None:
-    """Everything read-only, no device files, `view` applied on top.
-
-    `view` lists (what, path) from the root downwards: `hide` makes it empty, `read` and `write`
-    show the original again inside something hidden, `write` makes it writable, `private` is an
-    empty writable folder in memory, `folder` a new one inside of that.
-    """
-    with contextlib.suppress(OSError), open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0")  # no nested user namespaces: they open much of the kernel to an attacker
-    originals = {
-        path: os.open(path, os.O_PATH)
-        for path in [
-            *(path for what, path in view if what in ("read", "write")),
-            *(f"/dev/{name}" for name in DEVICES),
-            *(path for pattern in ACCELERATORS for path in glob.glob(f"/dev/{pattern}")),
-        ]
-    }
-    set_attributes("/", ATTR_NOSUID | ATTR_NODEV, flags=AT_RECURSIVE)
-    build_devices({p: fd for p, fd in originals.items() if p.startswith("/dev/")})
-    for what, path in view:
-        if what == "private":
-            os.makedirs(path, exist_ok=True)
-        if what in ("hide", "private"):
-            conceal(path)
-        elif what == "folder":
-            os.mkdir(path)
-        elif what == "write" or not same_file(path, originals[path]):
-            show(path, originals[path])
-    seal_proc()
-    set_attributes("/", ATTR_RDONLY, flags=AT_RECURSIVE)
-    writable = [path for what, path in view if what in ("write", "private")]
-    for path in [*writable, "/dev/shm", "/proc"]:
-        set_attributes(path, 0, ATTR_RDONLY)
-    for descriptor in originals.values():
-        os.close(descriptor)
+    part_from_outside()
 
 
 def limit_pids(count: int) -> None:
@@ -140,61 +67,6 @@ def limit_pids(count: int) -> None:
     if release >= [6, 14]:
         with contextlib.suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:
             file.write(str(RESERVED_PIDS + 1 + count))
-
-
-def seal_proc() -> None:
-    """Makes each entry of /proc a mount, so that it can stay read-only, but those of processes.
-
-    What root started could set the kernel's switches in /proc/sys even as nobody. A process must be
-    able to name its own threads in /proc/self/task: CUDA's driver (570) does not start otherwise.
-    """
-    for name in os.listdir("/proc"):
-        path = f"/proc/{name}"
-        if not name.isdigit() and not os.path.islink(path):
-            mount(path, path, None, MS_BIND)
-
-
-def build_devices(originals: dict[str, int]) -> None:
-    """A new /dev with harmless devices and accelerators. As root, the old one has the disks."""
-    mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m")
-    for path, descriptor in originals.items():
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            show(path, descriptor)
-            set_attributes(path, 0, ATTR_NODEV)
-    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        os.symlink(f"/proc/self/fd{target}", f"/dev/{name}")
-    os.mkdir("/dev/shm")
-    mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,{IN_MEMORY}")
-
-
-def same_file(path: str, descriptor: int) -> bool:
-    """Whether `path` still shows what the descriptor was opened on."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except OSError:
-        return False
-
-
-def conceal(path: str) -> None:
-    """Covers a folder with an empty one, a file with an empty file; nothing there is fine."""
-    if os.path.isdir(path):
-        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=777,{IN_MEMORY}")
-    elif os.path.exists(path):
-        mount("/dev/null", path, None, MS_BIND)
-
-
-def show(path: str, descriptor: int) -> None:
-    """Binds the original onto its own path, making the folders that lead there."""
-    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        os.makedirs(path, exist_ok=True)
-    else:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with contextlib.suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
-    mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
-
-
-# ---- processes ----------------------------------------------------------------------------------
 
 
 class Jail:
@@ -261,7 +133,7 @@ class Jail:
         """As pid 1: builds the view, starts the program, reaps until the program has ended."""
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.close(self.lifeline)
-        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        mount_own_proc()
         limit_pids(self.orders["tasks"])
         build_view(self.orders["view"])
         child = self.start()

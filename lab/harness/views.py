@@ -3,7 +3,7 @@
     entries = view(scratch, hide, readable, writable, keep_scratch)
     bubblewrap(entries, scratch); seatbelt_profile(entries)
 
-`jail.py` does the same for `namespaces`. Looks at the disk; changes nothing.
+`mounts.py` does the same for `namespaces`. Looks at the disk; changes nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ KEPT_IN_RUN = ("/run/opengl-driver", "/run/current-system")
 """NixOS keeps its drivers and programs there."""
 PRIVATE = ("/tmp", "/var/tmp")
 MEMORY_FOLDER_BYTES = 2**28
-"""How much a folder in memory holds; jail.py says the same. Triton and torch.compile cache a few
+"""How much a folder in memory holds; mounts.py says the same. Triton and torch.compile cache a few
 megabytes."""
 
 View = list[tuple[str, str]]
-"""What a program sees: (what, path) from the root downwards, as jail.py reads it."""
+"""What a program sees: (what, path) from the root downwards, as mounts.py reads it."""
 
 
 def view(
