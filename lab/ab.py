@@ -28,12 +28,12 @@ from pathlib import Path
 
 from lab import audit
 from lab.arm import Arm as RunningArm
-from lab.arm import ArmFailed, Run, Settings, Task, run_folder
 from lab.errors import CommandError, MachineError
 from lab.inside import BehavesDifferently, inspect
 from lab.outcomes import Broken, Compared, Pair, TensorCheck
 from lab.progress import Progress, silent
 from lab.scoring import Stopped, Trained, score
+from lab.training_run import ArmFailed, Run, Settings, Task, run_folder
 from lab.turns import Order, Which, train_pair
 
 

@@ -17,22 +17,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from lab.harness import sandbox, tree
 from lab.harness.tree import STAND_STILL_S, descendants, resident_bytes
 from lab.heartbeats import Heartbeats
-from lab.places import ROOT
 from lab.plain_files import bytes_below, last_lines
+from lab.training_run import (
+    ArmFailed,
+    Run,
+    Settings,
+    Task,
+    command,
+    handed_over,
+    readable,
+)
 from trainer.files import cache_folder
 from trainer.recording import Plan
 
@@ -49,67 +51,6 @@ LONGEST_OUTPUT = 2**24
 """Bytes of what a run printed that are read, from its end. A report lists every step."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What both arms run. `steps` is fixed beforehand; `eval_tokens` is a rung or a number."""
-
-    preset: str
-    data: str
-    steps: int
-    eval_tokens: str
-    registry: Path
-    hide: tuple[Path, ...] = ()
-    """Folders that neither arm may see: the lab's results, above all."""
-    limit_s: float = 1800.0
-    """One arm's wall clock, less the time that it was stopped."""
-    config: tuple[str, ...] = ()
-    """Further flags of train.py, for instance ("--depth", "4")."""
-    turns: bool | None = None
-    """Whether the arms of a pair take turns (`lab.turns`); None: no."""
-    compiled: bool = True
-    """Whether the trainer may compile its model, where it would."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """The op under test and the stored candidate; the other arm runs what the trainer would."""
-
-    op: str
-    engine: str
-    candidate: Path
-    candidate_sha256: str
-
-
-class ArmFailed(Exception):
-    """The run did not do what it should; the message says what."""
-
-    def __init__(self, message: str, *, candidate: bool) -> None:
-        super().__init__(message)
-        self.candidate = candidate
-        """Whose it was: the candidate's or the incumbent's."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the judge saw of one training process. CPU time is that of its whole tree."""
-
-    folder: Path
-    wall_s: float
-    """From spawning it to its end, the other's turns included."""
-    turn_ms: tuple[float, ...]
-    """From the word to go to the heartbeat of the turn's last step."""
-    before_s: float
-    """From spawning it to `ready`."""
-    before_cpu_s: float
-    between_cpu_s: float
-    """Used from the end of one turn to the word to go of the next, while it should wait."""
-    after_s: float
-    """From the last step to its end, less the time that it was stopped."""
-    after_cpu_s: float
-    ops: dict[str, str]
-    """sha256 of every op that it says it used."""
-
-
 def train(
     task: Task,
     settings: Settings,
@@ -122,12 +63,6 @@ def train(
     """Trains `steps` steps from `seed` in one turn. Raises `ArmFailed`."""
     with Arm(task, settings, folder, seed, steps, candidate=candidate, plan=plan) as arm:
         return arm.go_through(steps)
-
-
-def run_folder(scratch: Path) -> Path:
-    """A folder for one run. The run sees its path, which is to tell it neither whether it records
-    or is timed, nor where another run lies."""
-    return scratch / secrets.token_hex(8)
 
 
 class Arm:
@@ -163,7 +98,7 @@ class Arm:
         self._looked = 0.0
         """At its folder, when."""
         self._spawned = time.perf_counter()
-        argv = _command(task, settings, folder, seed, steps, candidate)
+        argv = command(task, settings, folder, seed, steps, candidate)
         self._start(argv, settings, plan)
 
     def _start(self, argv: list[str], settings: Settings, plan: Plan | None) -> None:
@@ -338,39 +273,3 @@ class Arm:
 
     def _failure(self, message: str) -> ArmFailed:
         return ArmFailed(message[:800], candidate=self._is_candidate)
-
-
-@contextmanager
-def handed_over(plan: Plan | None) -> Iterator[int]:
-    """A descriptor from which a training process reads its plan; nothing stands in it for None."""
-    receive, send = os.pipe()
-    try:
-        os.write(send, plan.as_json().encode() if plan else b"")
-        os.close(send)
-        yield receive
-    finally:
-        os.close(receive)
-
-
-def _command(
-    task: Task, settings: Settings, folder: Path, seed: int, steps: int, candidate: bool
-) -> list[str]:
-    argv = [
-        *(sys.executable, str(ROOT / "train.py"), "--engine", task.engine),
-        *("--preset", settings.preset, "--data", settings.data, "--steps", str(steps)),
-        *("--seed", str(seed), "--registry", str(settings.registry), "--skip-eval", "--json"),
-        *("--checkpoint", str(folder / "checkpoint")),
-        *settings.config,
-        *(() if settings.compiled else ("--no-compile",)),
-    ]
-    if candidate:
-        copy = shutil.copyfile(task.candidate, folder / "candidate.py")
-        argv += ["--op", f"{task.op}={copy}"]
-    return argv
-
-
-def readable(settings: Settings) -> list[Path]:
-    """What a run sees of the home folder and of /tmp: the checkout, the data, the promotions."""
-    data = Path(settings.data)
-    own = [data] if data.is_absolute() else []
-    return [ROOT, cache_folder(), settings.registry.parent, *own]

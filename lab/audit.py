@@ -18,7 +18,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from lab.arm import Run
+from lab.training_run import Run
 
 Runs = tuple[Run, Run]
 """The incumbent's and the candidate's."""

@@ -32,7 +32,7 @@ from lab.records import Calibrated, Handicap
 
 if TYPE_CHECKING:
     from kernels.spec import TargetFolder
-    from lab.arm import Settings
+    from lab.training_run import Settings
 
 TARGET = {"mlx": "softcap_cross_entropy"}
 """Whose incumbent is copied unless told otherwise, by engine, else rmsnorm. On mlx a call of that
@@ -153,7 +153,7 @@ def _runs(
     lab: Lab, plan: Plan, settings: Settings, scratch: Path, progress: Progress, say: Say
 ) -> tuple[Handicap, ...]:
     from lab import ab
-    from lab.arm import Task
+    from lab.training_run import Task
 
     folder = target_folder(STEP_OP)
     incumbent = running_file(folder, lab.engine, lab.places.registry)

@@ -24,8 +24,8 @@ from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
     from kernels.spec import Case, TargetFolder
-    from lab.arm import Settings
     from lab.gate import Evidence, Policy
+    from lab.training_run import Settings
     from trainer.hardware import Framework
 
 FRAMEWORKS = {"torch": "torch", "mlx": "mlx", "metal": "mlx"}
@@ -195,7 +195,7 @@ def run_settings(
     turns: bool | None = None,
 ) -> Settings:
     """What training runs train, that of a workspace's candidate above all; none sees `hidden`."""
-    from lab.arm import Settings
+    from lab.training_run import Settings
     from trainer.datasets import absolute
 
     return Settings(

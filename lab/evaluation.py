@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.arm import Settings, readable, run_folder
 from lab.harness import sandbox
 from lab.places import ROOT
+from lab.training_run import Settings, readable, run_folder
 from trainer.files import cache_folder
 
 

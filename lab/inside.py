@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.arm import Settings, Task, run_folder, train
+from lab.arm import train
 from lab.harness import forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.checking import tensor_check
@@ -28,6 +28,7 @@ from lab.harness.recording import NotARecording, RecordedCall, Recording, load, 
 from lab.harness.worker_process import Patience
 from lab.outcomes import TensorCheck
 from lab.recordings import plan
+from lab.training_run import Settings, Task, run_folder
 from trainer.config import override, preset, training_shape
 from trainer.data import open_prepared
 from trainer.recording import FIRST_STEP

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lab.arm import ArmFailed, Task, train
+from lab.arm import train
 from lab.errors import CommandError, MachineError
 from lab.harness.recording import NotARecording, Recording, load, parse
 from lab.places import ROOT
 from lab.progress import Progress, silent
 from lab.source_hash import files_sha256
+from lab.training_run import ArmFailed, Task
 from trainer.recording import Plan, Wanted
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from lab import checkpoints
-from lab.arm import Run, Settings
 from lab.errors import MachineError
 from lab.evaluation import Found, NotEvaluated, evaluate
 from lab.outcomes import Arm, Pair
+from lab.training_run import Run, Settings
 from lab.turns import Order
 
 APART_PER_STEP = {"float32": 0.01}

@@ -38,7 +38,7 @@ from lab.workspace import Candidate, Seal, Workspace
 
 if TYPE_CHECKING:
     from kernels.spec import Case
-    from lab.arm import Settings
+    from lab.training_run import Settings
 
 
 def open_workspace(
@@ -220,11 +220,11 @@ def ab(
     wanted. Every look leaves a record.
     """
     from lab import ab as comparison
-    from lab.arm import Task
     from lab.gate import Policy, ab_settled
     from lab.gate_ab import level
     from lab.harness import isolation
     from lab.stats import LOOKS
+    from lab.training_run import Task
 
     require_device(workspace.seal, "ab")
     folder, stored = subject(lab, workspace)

@@ -17,7 +17,8 @@ from typing import Literal
 
 import psutil
 
-from lab.arm import Arm, Run
+from lab.arm import Arm
+from lab.training_run import Run
 
 TURN_S = 0.25
 """Far more than a wake-up and a cold cache cost (milliseconds), far less than the machine's speed
@@ -34,7 +35,7 @@ ARMS: Mapping[Order, tuple[Which, Which]] = {"AB": ("A", "B"), "BA": ("B", "A")}
 def train_pair(start: Starter, order: Order, steps: int, turns: bool | None) -> Mapping[Which, Run]:
     """Trains the incumbent A and the candidate B; `turns` None: if there is room for both.
 
-    Raises `lab.arm.ArmFailed`. However it ends, no process of either arm is left.
+    Raises `lab.training_run.ArmFailed`. However it ends, no process of either arm is left.
     """
     first, second = ARMS[order]
     with start(first) as one:

@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent
 BESIDE = (
     *("ab.py", "arm.py", "audit.py", "bench_intervals.py", "checkpoints.py", "evaluation.py"),
     *("heartbeats.py", "inside.py", "paired.py", "plain_files.py", "recordings.py"),
-    *("scoring.py", "source_hash.py", "stats.py", "turns.py"),
+    *("scoring.py", "source_hash.py", "stats.py", "training_run.py", "turns.py"),
 )
 SIMULATOR = FOLDER.parent / "metal_sim"
 SWITCHES = FOLDER.parents[1] / "trainer" / "engines" / "torch" / "switches.py"

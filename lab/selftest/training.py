@@ -23,11 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab import ab
-from lab.arm import Settings, Task
 from lab.outcomes import Pair
 from lab.paired import speedup
 from lab.policy import Policy
 from lab.selftest.corpus import Entry
+from lab.training_run import Settings, Task
 from trainer.files import CACHE_VARIABLE
 
 STEPS = 12

@@ -20,11 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from lab.arm import Arm, Run, Settings, Task
+from lab.arm import Arm
 from lab.context import target_folder
 from lab.outcomes import Arm as ArmRecord
 from lab.outcomes import Pair
 from lab.paired import log_speedups, whole_log_speedups
+from lab.training_run import Run, Settings, Task
 from lab.turns import Order, Which, train_pair
 from trainer.hardware import hardware_key
 from trainer.ops import REGISTRY, select

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from lab.arm import Arm, Settings, Task
+from lab.arm import Arm
+from lab.training_run import Settings, Task
 
 SOURCE = """
 import hashlib, json, os, sys, threading, time

@@ -15,7 +15,7 @@ import made_records as made
 import pytest
 import stand_in_trainer
 
-from lab import ab, arm, audit, inside, scoring
+from lab import ab, arm, audit, inside, scoring, training_run
 from lab.errors import CommandError, MachineError
 from lab.evaluation import Found
 from lab.outcomes import Broken, Compared
@@ -34,7 +34,7 @@ def clean_evaluation(
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """train.py replaced by the stand-in, the clean evaluation by a constant."""
     root = stand_in_trainer.install(tmp_path / "root")
-    monkeypatch.setattr(arm, "ROOT", root)
+    monkeypatch.setattr(training_run, "ROOT", root)
     monkeypatch.setattr(scoring, "evaluate", clean_evaluation)
     monkeypatch.setattr(ab, "inspect", lambda *given: [made.check("inside_step_3")])
     return root
@@ -169,8 +169,8 @@ def test_no_command_line_tells_a_run_that_records(tmp_path: Path, stand_in: Path
     )
     path = tmp_path / "c.py"
     path.write_text("# STEP_S=0.01 ")
-    task = arm.Task("rmsnorm", "cpu", path, "")
-    settings = arm.Settings("tour", "stdlib", 2, "100", tmp_path / "promoted.toml")
+    task = training_run.Task("rmsnorm", "cpu", path, "")
+    settings = training_run.Settings("tour", "stdlib", 2, "100", tmp_path / "promoted.toml")
     plan = Plan(tmp_path, (Wanted("rmsnorm", 2, 0.5),))
     lines = []
     for given in (None, plan):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lab import ab, audit, inside
-from lab.arm import Settings, Task
 from lab.scoring import limit
+from lab.training_run import Settings, Task
 from prepare import prepare
 
 HONEST = """

@@ -13,15 +13,15 @@ import psutil
 import pytest
 import stand_in_trainer
 
-from lab import arm, isolation
-from lab.arm import ArmFailed
+from lab import arm, isolation, training_run
 from lab.harness import tree
 from lab.harness.tree import descendants
+from lab.training_run import ArmFailed
 
 
 @pytest.fixture(autouse=True)
 def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arm, "ROOT", stand_in_trainer.install(tmp_path / "root"))
+    monkeypatch.setattr(training_run, "ROOT", stand_in_trainer.install(tmp_path / "root"))
 
 
 def gone(pids: list[int], within_s: float = 20) -> bool:
@@ -149,10 +149,10 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import stand_in_trainer
-from lab import arm, isolation
+from lab import training_run
 from lab.harness.tree import descendants
 folder = Path({folder!r})
-arm.ROOT = folder / "root"
+training_run.ROOT = folder / "root"
 with stand_in_trainer.start(folder, "# DAEMON ") as candidate:
     candidate.get_ready()
     candidate.turn(1)

@@ -44,7 +44,7 @@ def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "__init__.py").touch()
     (package / "evaluate.py").write_text(STAND_IN)
     monkeypatch.setattr(evaluation, "ROOT", tmp_path / "root")
-    monkeypatch.setattr("lab.arm.ROOT", tmp_path / "root")
+    monkeypatch.setattr("lab.training_run.ROOT", tmp_path / "root")
 
 
 def evaluate(

@@ -11,10 +11,10 @@ import pytest
 import stand_in_trainer
 
 from lab import scoring
-from lab.arm import Run
 from lab.errors import MachineError
 from lab.evaluation import Found, NotEvaluated
 from lab.scoring import Stopped, Trained, limit
+from lab.training_run import Run
 
 
 def run(folder: Path, **state: object) -> Run:

@@ -18,7 +18,6 @@ import lab.harness
 import lab.recordings
 import lab.roofline
 from lab import orchestrate, stages
-from lab.arm import Task
 from lab.context import Lab, run_settings
 from lab.errors import CandidateError, CommandError
 from lab.harness import harness_sha256
@@ -28,6 +27,7 @@ from lab.outcomes import Broken, Compared, Failed, Measured, Pair, Passed, Quara
 from lab.places import places
 from lab.promote import demote, promote
 from lab.records import Judged, Tried
+from lab.training_run import Task
 from lab.workspace import Workspace
 from trainer.hardware import hardware_key
 from trainer.ops import resolve

@@ -9,9 +9,10 @@ import psutil
 import pytest
 import stand_in_trainer
 
-from lab import arm, turns
-from lab.arm import Arm, ArmFailed
+from lab import training_run, turns
+from lab.arm import Arm
 from lab.harness.tree import descendants
+from lab.training_run import ArmFailed
 from lab.turns import Which, sizes, take_turns, train_pair
 
 
@@ -71,7 +72,7 @@ def test_turns_have_every_step_once_and_are_even(steps: int, step_s: float) -> N
 @pytest.fixture
 def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Arms are real processes, of the stand-in trainer."""
-    monkeypatch.setattr(arm, "ROOT", stand_in_trainer.install(tmp_path / "root"))
+    monkeypatch.setattr(training_run, "ROOT", stand_in_trainer.install(tmp_path / "root"))
     return tmp_path
 
 

@@ -12,9 +12,9 @@ from recorded_files import SHAPE, recording, write_recording
 
 from kernels.spec import discover, load_module
 from lab import inside
-from lab.arm import Settings, Task
 from lab.harness.verify import VerifySettings, verify
 from lab.outcomes import Passed
+from lab.training_run import Settings, Task
 from prepare import prepare
 from trainer.config import PRESETS, TrainConfig
 from trainer.recording import Plan

@@ -15,11 +15,11 @@ from recorded_files import write_recording
 
 from kernels.spec import discover
 from lab import recordings
-from lab.arm import ArmFailed
 from lab.context import DEFAULT_VOCAB, Lab
 from lab.errors import MachineError
 from lab.harness.recording import NotARecording
 from lab.places import places
+from lab.training_run import ArmFailed
 from lab.workspace import Seal
 from trainer.config import preset, training_shape
 from trainer.recording import Plan
