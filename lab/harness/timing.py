@@ -5,6 +5,7 @@ this very session. A round is one block per arm, in random order, all on the sam
 new in every round, in the same storage as before; they are written while the worker is frozen, so
 nothing can be computed ahead. A block's time is the judge's wall clock from question to answer.
 Beside each come a few single calls (one_by_one.py): they show whether a block is worked off as one.
+Outputs are checked when the clocks of the round have stopped (timed_outputs.py).
 
 `measure` is called once per generation of workers. The number of calls in a block comes from the
 incumbent's time alone and the number of rounds from that of the warm-up; both are fixed before the
@@ -14,7 +15,6 @@ first round counts, and the same in every generation.
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lab.bench_intervals import middles, speedup
-from lab.harness import clocks, forms, inputs, oracle, tolerances, words
-from lab.harness.appeal import Appeal, incumbent_blamed
-from lab.harness.checking import LIGHT_BYTES, judge_threads
+from lab.harness import clocks, forms, inputs
+from lab.harness.appeal import incumbent_blamed
+from lab.harness.checking import judge_threads
 from lab.harness.clocks import Block
 from lab.harness.faults import Fault
 from lab.harness.inputs import Content, Layout
@@ -34,6 +34,7 @@ from lab.harness.judge import Session
 from lab.harness.one_by_one import OneByOne, calls_of
 from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
 from lab.harness.telemetry import Watch
+from lab.harness.timed_outputs import TimedOutputs
 from lab.outcomes import CaseTiming, Interval
 from lab.progress import Progress
 
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 LEAST_PILOT, MOST_PILOT, PILOT_BLOCKS = 3, 20, 3
 """The pilot makes 3 to 20 calls, about three blocks' time; the fastest of them counts."""
-HEAVY_ORACLE_EVERY = 4
-"""The oracle of a large case is slow, so it sees one call in a random quarter of the rounds."""
 WRONG = ("numeric", "gradient", "not_finite")
 LIGHT = 0.9
 """A time below this share of the floor is impossible: the floor is itself measured, to some 10%."""
@@ -54,7 +53,6 @@ LIGHT = 0.9
 UNKNOWN = Interval(point=1.0, low=0.0, high=math.inf, samples=0)
 """Until the samples are together that it is computed from."""
 
-Wrong = Literal["numeric", "gradient"]
 Exchange = Callable[[Session, "torch.Tensor", bool], forms.Answers]
 Reason = Literal["faster_than_light", "clock_mismatch", "timed_output_wrong"]
 
@@ -89,7 +87,7 @@ class CaseTimes:
     alone: OneByOne = field(default_factory=OneByOne)
     _orders: Iterator[tuple[str, ...]] = field(default_factory=orders)
     _watch: Watch = field(init=False)
-    _agreements: dict[str, tolerances.Agreement] = field(default_factory=dict)
+    _outputs: TimedOutputs = field(init=False)
 
     @classmethod
     def of(cls, folder: TargetFolder, case: Case, dtype: str, engine: str) -> CaseTimes:
@@ -98,6 +96,7 @@ class CaseTimes:
 
     def __post_init__(self) -> None:
         self._watch = Watch(self._used_s, self.engine)
+        self._outputs = TimedOutputs(self.folder, self.layout)
 
     def measure(
         self, sessions: Mapping[str, Session], generation: int, pace: Pace, progress: Progress
@@ -237,8 +236,7 @@ class CaseTimes:
             with incumbent_blamed(self.folder.id):
                 answers[arm] = self._exchange(arm, given)
         self._watch.end()
-        self._check(given, answers["candidate"], answers["incumbent"])
-        return {arm: _block(a) for arm, a in answers.items()}
+        return self._checked(given, answers)
 
     def _one_by_one(
         self, given: torch.Tensor, order: Sequence[str], generator: np.random.Generator
@@ -256,7 +254,13 @@ class CaseTimes:
             elif arm == "incumbent":
                 with incumbent_blamed(self.folder.id):
                     answers[arm] = self._exchange(arm, given, forms.exchange_one_by_one)
-        self._check(given, answers["candidate"], answers["incumbent"])
+        return self._checked(given, answers)
+
+    def _checked(
+        self, given: torch.Tensor, answers: Mapping[str, forms.Answers]
+    ) -> dict[str, Block]:
+        ours, theirs = answers["candidate"], answers["incumbent"]
+        self._outputs.check(given, ours, theirs, self.sessions["incumbent"])
         return {arm: _block(a) for arm, a in answers.items()}
 
     def _exchange(
@@ -267,47 +271,6 @@ class CaseTimes:
         if self.layout.differentiable:
             forms.check_gradients(answers, self.layout, self.engine)
         return answers
-
-    def _check(self, given: torch.Tensor, ours: forms.Answers, theirs: forms.Answers) -> None:
-        """One call of the round against the oracle, all of them against the incumbent's.
-
-        The oracle has the last word: a call that only disagrees with the incumbent goes to it.
-        """
-        layout = self.layout
-        light = layout.slot_bytes <= LIGHT_BYTES
-        chosen = secrets.randbelow(len(given))
-        if light or not self._agreements or secrets.randbelow(HEAVY_ORACLE_EVERY) == 0:
-            self._ask_oracle(given, chosen, ours, theirs)
-        names = (*layout.output_names, *layout.gradient_names)
-        spans = (*layout.outputs, *layout.gradients)
-        for name, span in zip(names, spans, strict=True):
-            pairs = zip(ours.tensors(span), theirs.tensors(span), strict=True)
-            for slot, (found, honest) in enumerate(pairs):
-                if not self._agreements[name].holds(found, honest):
-                    self._ask_oracle(given, slot, ours, theirs)
-
-    def _ask_oracle(
-        self, given: torch.Tensor, slot: int, ours: forms.Answers, theirs: forms.Answers
-    ) -> None:
-        """One call's results against the oracle; learns how far two implementations may differ."""
-        layout = self.layout
-        content = inputs.unpack(layout, given[slot])
-        expected = oracle.evaluate(self.folder, content)
-        appeal = Appeal(self.folder, layout, self.sessions["incumbent"], layout.differentiable)
-        names = (*layout.output_names, *layout.gradient_names)
-        spans = (*layout.outputs, *layout.gradients)
-        for index, (name, span) in enumerate(zip(names, spans, strict=True)):
-            found, honest = ours.tensors(span)[slot], theirs.tensors(span)[slot]
-            within = tolerances.bounds(expected.tensors[index], honest, span.dtype)
-            place = tolerances.not_finite(found, within)
-            if place is not None:
-                raise Fault("not_finite", words.not_finite(name, place))
-            away = appeal.distance(content, index, found, within)
-            if not away.ok:
-                reason: Wrong = "numeric" if index < len(layout.outputs) else "gradient"
-                raise Fault(reason, words.too_far(name, away, within.dtype))
-            before = self._agreements.get(name)
-            self._agreements[name] = tolerances.Agreement.like(within, before)
 
 
 def _block(answers: forms.Answers) -> Block:
