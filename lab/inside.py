@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from lab.arm import train
 from lab.harness import forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
-from lab.harness.checking import tensor_check
+from lab.harness.comparing import tensor_check
 from lab.harness.judge import Session
 from lab.harness.recording import NotARecording, RecordedCall, Recording, load, parse
 from lab.harness.worker_process import Patience

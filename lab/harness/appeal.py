@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from lab.errors import MachineError
 from lab.harness import forms, inputs, oracle, tolerances
+from lab.harness.faults import Fault
 from lab.harness.inputs import Content, Layout
-from lab.harness.judge import Fault, Session
+from lab.harness.judge import Session
 from lab.harness.tolerances import Bounds, Distance
 
 if TYPE_CHECKING:

@@ -12,23 +12,22 @@ proves nothing, and `ProvesNothing` says so.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lab.errors import MachineError
-from lab.harness import forms, inputs, oracle, tolerances, words
+from lab.harness import forms, inputs, oracle
 from lab.harness.appeal import Appeal, incumbent_blamed
+from lab.harness.comparing import Answered, Compared, check_finite
 from lab.harness.families import Round, Taker
 from lab.harness.forms import Answers
 from lab.harness.inputs import Content, Layout
-from lab.harness.judge import Fault, Session
+from lab.harness.judge import Session
 from lab.harness.probes import Probes
-from lab.harness.tolerances import Agreement, Bounds, Distance
-from lab.outcomes import TensorCheck
 
 if TYPE_CHECKING:
     import torch
@@ -45,24 +44,10 @@ content per round instead of two. The second call's content is then the first on
 its answer is compared with the incumbent's."""
 LIGHT_BYTES = 2**22
 """Below, the judge computes on one thread: several would only take the cores from the workers."""
-LARGEST = float(2**1023)
-"""The largest error that a record holds: JSON knows no infinity."""
 
 
 class ProvesNothing(MachineError):
     """A case on which doing nothing would pass."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One tensor of a round's slots that the oracle saw: what was found, what is allowed there."""
-
-    name: str
-    index: int
-    """Its place among `oracle.Expected.tensors`."""
-    is_gradient: bool
-    found: Sequence[torch.Tensor]
-    within: Sequence[Bounds]
 
 
 @dataclass
@@ -77,14 +62,10 @@ class CaseChecks:
     _probes: Probes
     recorded: RecordedCall | None = None
     """If given, one content of each round, at a secret place, varies this call of training."""
-    deterministic: bool = True
     identical: bool = True
     """Whether every answer was, bit for bit, the incumbent's."""
     current: Round | None = None
     """The round that is running, or was last."""
-    _worst: dict[str, tuple[float, TensorCheck]] = field(default_factory=dict)
-    _right: dict[str, set[bytes]] = field(default_factory=dict)
-    """By tensor, digests of answers that were right in earlier rounds, for other content."""
 
     @classmethod
     def of(cls, folder: TargetFolder, case: Case, dtype: str, engine: str) -> CaseChecks:
@@ -98,10 +79,10 @@ class CaseChecks:
         probes = Probes.of(call.dtype)
         return cls(folder, call.case, call.dtype, engine, call.layout, probes, recorded=call)
 
-    @property
-    def checks(self) -> tuple[TensorCheck, ...]:
-        """For each tensor the check that came nearest to its bounds, or passed them."""
-        return tuple(check for _, check in self._worst.values())
+    @cached_property
+    def compared(self) -> Compared:
+        """What was found so far."""
+        return Compared(self.case.name, self.dtype, self.layout)
 
     @property
     def slots(self) -> int:
@@ -187,111 +168,23 @@ class CaseChecks:
         self.identical = self.identical and same_bytes(answers, honest)
 
         forms.check_outputs(answers, self.layout, self.engine)
-        outputs = self._answered(answers, honest, expected, gradients=False)
-        _check_finite(outputs)
+        outputs = self.compared.answered(answers, honest, expected, gradients=False)
+        check_finite(outputs)
         forms.check_inputs(candidate, answers, self.layout, given)
         appeal = Appeal(self.folder, self.layout, incumbent, one.differentiate)
-        self._check_values(contents, outputs, appeal)
+        self.compared.check_values(contents, outputs, appeal)
         shuffled = given[1] if len(contents) == 1 else None
-        self._check_shuffled(shuffled, answers, honest, outputs, appeal)
+        self.compared.check_shuffled(shuffled, answers, honest, outputs, appeal)
         gradients: list[Answered] = []
         if one.differentiate:
             forms.check_gradients(answers, self.layout, self.engine)
-            gradients = self._answered(answers, honest, expected, gradients=True)
-            _check_finite(gradients)
-            self._check_values(contents, gradients, appeal)
-            self._check_shuffled(shuffled, answers, honest, gradients, appeal)
+            gradients = self.compared.answered(answers, honest, expected, gradients=True)
+            check_finite(gradients)
+            self.compared.check_values(contents, gradients, appeal)
+            self.compared.check_shuffled(shuffled, answers, honest, gradients, appeal)
         for slot, content in enumerate(contents):
             within = {tensor.name: tensor.within[slot] for tensor in (*outputs, *gradients)}
             self._probes.strike(content, within)
-
-    def _answered(
-        self,
-        answers: Answers,
-        honest: Answers,
-        expected: Sequence[oracle.Expected],
-        gradients: bool,
-    ) -> list[Answered]:
-        """Outputs or gradients of a round with their bounds, from the incumbent's answers."""
-        layout = self.layout
-        names = layout.gradient_names if gradients else layout.output_names
-        spans = layout.gradients if gradients else layout.outputs
-        found = []
-        first = len(layout.outputs) if gradients else 0
-        for index, (name, span) in enumerate(zip(names, spans, strict=True)):
-            theirs = honest.tensors(span)
-            right = [e.gradients[index] if gradients else e.outputs[index] for e in expected]
-            within = [
-                tolerances.bounds(oracle, theirs[slot], span.dtype)
-                for slot, oracle in enumerate(right)
-            ]
-            tensors = answers.tensors(span)
-            seen = [*tensors[: len(expected)], tensors[-1]]
-            found.append(Answered(name, first + index, gradients, seen, [*within, within[0]]))
-        return found
-
-    def _check_values(
-        self, contents: Sequence[Content], tensors: Sequence[Answered], appeal: Appeal
-    ) -> None:
-        """Reasons stale_output, then numeric or gradient."""
-        for one in tensors:
-            answers = [digest(found) for found in one.found]
-            self.deterministic &= answers[0] == answers[-1]
-            distances = [
-                appeal.distance(content, one.index, found, within)
-                for content, found, within in zip(
-                    contents, one.found[:-1], one.within[:-1], strict=True
-                )
-            ]
-            distances.append(
-                distances[0]
-                if answers[0] == answers[-1]
-                else appeal.distance(contents[0], one.index, one.found[-1], one.within[-1])
-            )
-            for away, within in zip(distances, one.within, strict=True):
-                self._remember(one.name, away, within)
-            right = self._right.setdefault(one.name, set())
-            right |= {d for d, away in zip(answers, distances, strict=True) if away.ok}
-            for answer, away in zip(answers, distances, strict=True):
-                if not away.ok and answer in right:
-                    raise Fault("stale_output", words.stale(one.name))
-            for away in distances:
-                if not away.ok:
-                    raise wrong(one, away)
-
-    def _check_shuffled(
-        self,
-        given: torch.Tensor | None,
-        answers: Answers,
-        honest: Answers,
-        tensors: Sequence[Answered],
-        appeal: Appeal,
-    ) -> None:
-        """The second call of a heavy round, where `given` is not None. Whoever disagrees with the
-        incumbent is heard by the oracle, which has the last word."""
-        if given is None:
-            return
-        spans = (*self.layout.outputs, *self.layout.gradients)
-        for one in tensors:
-            found, theirs = (a.tensors(spans[one.index])[1] for a in (answers, honest))
-            if Agreement.like(one.within[0]).holds(found, theirs):
-                continue
-            content = inputs.unpack(self.layout, given)
-            right = oracle.evaluate(self.folder, content).tensors[one.index]
-            within = tolerances.bounds(right, theirs, spans[one.index].dtype)
-            _check_finite([Answered(one.name, one.index, one.is_gradient, [found], [within])])
-            away = appeal.distance(content, one.index, found, within)
-            self._remember(one.name, away, within)
-            if not away.ok and digest(found) in self._right[one.name]:
-                raise Fault("stale_output", words.stale(one.name))
-            if not away.ok:
-                raise wrong(one, away)
-
-    def _remember(self, name: str, distance: Distance, within: Bounds) -> None:
-        if name in self._worst and distance.excess <= self._worst[name][0]:
-            return
-        check = tensor_check(self.case.name, self.dtype, name, distance, within)
-        self._worst[name] = (distance.excess, check)
 
 
 def _exchange(session: Session, given: torch.Tensor, one: Round) -> Answers:
@@ -302,40 +195,11 @@ def _exchange(session: Session, given: torch.Tensor, one: Round) -> Answers:
     return forms.exchange(session, given, one.differentiate)
 
 
-def tensor_check(case: str, dtype: str, tensor: str, away: Distance, within: Bounds) -> TensorCheck:
-    """What the record keeps of how far a tensor is from the oracle."""
-    return TensorCheck(
-        case=case,
-        dtype=dtype,
-        tensor=tensor,
-        max_error=min(away.max_error, LARGEST),
-        rms_error=min(away.rms_error, LARGEST),
-        allowed_max=away.allowed_max,
-        allowed_rms=away.allowed_rms,
-        incumbent_max=within.incumbent_max,
-        incumbent_rms=within.incumbent_rms,
-    )
-
-
-def wrong(one: Answered, away: Distance) -> Fault:
-    """The fault of a tensor that is further from the oracle than allowed."""
-    detail = words.too_far(one.name, away, one.within[0].dtype)
-    return Fault("gradient" if one.is_gradient else "numeric", detail)
-
-
 def same_bytes(ours: Answers, theirs: Answers) -> bool:
     """Whether two workers gave the same answers, bit for bit."""
     import torch
 
     return torch.equal(ours.results, theirs.results)
-
-
-def _check_finite(tensors: Sequence[Answered]) -> None:
-    for one in tensors:
-        for found, within in zip(one.found, one.within, strict=True):
-            place = tolerances.not_finite(found, within)
-            if place is not None:
-                raise Fault("not_finite", words.not_finite(one.name, place))
 
 
 @contextmanager
@@ -349,11 +213,3 @@ def judge_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def digest(tensor: torch.Tensor) -> bytes:
-    """Of a tensor's bytes."""
-    import torch
-
-    data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
-    return hashlib.blake2b(data, digest_size=16).digest()

@@ -165,8 +165,8 @@ class _Trial:
             self.done.append(checks)
             self._tell()
         return Passed(
-            checks=tuple(check for one in self.done for check in one.checks),
-            deterministic=all(one.deterministic for one in self.done),
+            checks=tuple(check for one in self.done for check in one.compared.checks),
+            deterministic=all(one.compared.deterministic for one in self.done),
             no_change_of=behaviour.of,
         )
 
@@ -184,7 +184,7 @@ class _Trial:
             detail=f"case {named}, {current.dtype}{family}: {fault.detail}",
             case=case.name,
             dtype=current.dtype,
-            checks=tuple(check for one in (*self.done, current) for check in one.checks),
+            checks=tuple(check for one in (*self.done, current) for check in one.compared.checks),
         )
 
     def _checked(self, one: CaseChecks, rounds: Sequence[Round]) -> CaseChecks:
