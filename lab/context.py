@@ -168,6 +168,7 @@ def evidence(
         hardware=machine.hardware,
         frameworks=machine.frameworks,
         incumbent_sha256=incumbent_sha256(lab, seal),
+        preset=seal.preset,
         workspace=handle(lab, workspace),
     )
 
@@ -263,4 +264,5 @@ def about(workspace: Workspace, folder: TargetFolder, stored: Candidate) -> dict
         "candidate_sha256": stored.sha256,
         "harness_sha256": harness_of(seal.language, seal.engine),
         "target_sha256": folder.sha256,
+        "preset": seal.preset,
     }

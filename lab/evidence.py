@@ -1,8 +1,8 @@
 """Which records count for one candidate: exactly its bytes, the harness, the target, the machine.
 
 `collect` is pure: lines in, `Evidence` out. A record counts only if it names this candidate,
-harness and target by hash and was made on this engine, hardware and framework versions. Nothing is
-pooled:
+harness and target by hash and was made on this engine, hardware and framework versions, in a
+workspace of this preset. Nothing is pooled:
 
 - the latest record of each stage decides, so a later failure beats an earlier pass;
 - a pass from a lower tier (a simulator, a compiler) never displaces one from the device;
@@ -75,12 +75,14 @@ def collect(
     hardware: str,
     frameworks: Mapping[str, str],
     incumbent_sha256: str = "",
+    preset: str = "",
     workspace: str = "",
 ) -> Evidence:
     """The evidence in `lines` (a ledger's records, in its order) for exactly these values.
 
     With `incumbent_sha256`, only a bench or A/B against that incumbent counts: after another
-    promotion, older comparisons are with what nobody runs any more.
+    promotion, older comparisons are with what nobody runs any more. With `preset`, only what was
+    found in a workspace of that preset: any other has smaller or easier shapes of the same names.
     """
 
     def here(line: About | Calibrated) -> bool:
@@ -95,6 +97,7 @@ def collect(
             same_lab(line)
             and line.candidate_sha256 == candidate_sha256
             and line.target_sha256 == target_sha256
+            and preset in ("", line.preset)
             and incumbent_sha256 in ("", getattr(line, "incumbent_sha256", incumbent_sha256))
         )
 

@@ -184,6 +184,10 @@ def _with_command(
 
 def _unfit(record: Tried, outcome: Compared, policy: Policy) -> str:
     """Why the pairs of an A/B prove nothing; empty if they do."""
+    if record.preset not in ("", outcome.preset):
+        return (
+            f"preset {outcome.preset} was trained, and the workspace is of preset {record.preset}"
+        )
     if outcome.steps < policy.least_steps:
         return f"{outcome.steps} steps are too few, at least {policy.least_steps} are needed"
     if not _enough_text(outcome.eval_tokens, policy.least_eval_tokens):

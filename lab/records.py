@@ -53,6 +53,8 @@ class About(Record, frozen=True, kw_only=True):
     candidate_sha256: str
     harness_sha256: str
     target_sha256: str
+    preset: str = ""
+    """Whose training shapes the workspace has: another one's are other shapes of the same names."""
 
 
 class HotOp(Frozen, frozen=True, kw_only=True):

@@ -73,6 +73,7 @@ def question(judged: Judged) -> dict[str, Any]:
         "hardware": judged.machine.hardware,
         "frameworks": judged.machine.frameworks,
         "incumbent_sha256": judged.incumbent_sha256,
+        "preset": judged.preset,
         "workspace": judged.handle,
     }
 

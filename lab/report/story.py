@@ -125,6 +125,7 @@ def _same_setting(one: About, other: About) -> bool:
     return (
         one.harness_sha256 == other.harness_sha256
         and one.target_sha256 == other.target_sha256
+        and one.preset == other.preset
         and one.machine.frameworks == other.machine.frameworks
     )
 
@@ -143,6 +144,7 @@ def _story(
         engine=newest.engine,
         hardware=newest.machine.hardware,
         frameworks=newest.machine.frameworks,
+        preset=newest.preset,
     )
     cited = [calibrations[i] for i in (current.evidence if current else ()) if i in calibrations]
     return Story(

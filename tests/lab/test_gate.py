@@ -365,3 +365,15 @@ def test_the_ids_of_a_verdict_are_those_of_the_records_it_rests_on() -> None:
     assert collect(lines[:2], **WANTED).ids == (lines[1].id,)
     twice = with_ids([*GOOD, other_seeds(tried())])
     assert collect(twice, **WANTED).ids == tuple(line.id for line in twice[1:])
+
+
+def test_only_evidence_of_its_own_preset_counts() -> None:
+    """Another preset has other shapes of the same names, and another share of the step."""
+    of_tour = [msgspec.structs.replace(line, preset="tour") for line in GOOD]
+    assert collect(of_tour, **WANTED, preset="tour").records == collect(of_tour, **WANTED).records
+    assert collect(of_tour, **WANTED, preset="upstream").records == ()
+    line = next(line for line in of_tour if isinstance(line, Tried))
+    elsewhere = msgspec.structs.replace(line.outcome, preset="upstream")
+    found = verdict(*of_tour, msgspec.structs.replace(line, outcome=elsewhere))
+    assert found.decision == "hold"
+    assert "preset upstream was trained" in detail(found, "ab")
