@@ -22,6 +22,10 @@ SWITCHES = (
     *("torch.get_num_threads", "torch.get_num_interop_threads"),
     *("torch.get_float32_matmul_precision", "torch.get_default_dtype", "torch.get_default_device"),
     *("torch.is_grad_enabled", "torch.is_inference_mode_enabled", "torch.is_autocast_enabled"),
+    # Without an argument torch.is_autocast_enabled speaks of CUDA alone.
+    *("torch._C._is_any_autocast_enabled", "torch.is_autocast_cache_enabled"),
+    # A mode that stays on stands between every op and its kernel.
+    *("torch._C._len_torch_dispatch_stack", "torch._C._len_torch_function_stack"),
     *("torch.is_anomaly_enabled", "torch.autograd.is_multithreading_enabled"),
     *("torch.get_deterministic_debug_mode", "torch.utils.deterministic.fill_uninitialized_memory"),
     *("torch.backends.cudnn.enabled", "torch.backends.cudnn.benchmark"),
@@ -36,6 +40,7 @@ SWITCHES = (
     *("torch.backends.cuda.flash_sdp_enabled", "torch.backends.cuda.mem_efficient_sdp_enabled"),
     *("torch.backends.cuda.math_sdp_enabled", "torch.backends.cuda.cudnn_sdp_enabled"),
     "torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed",
+    *("torch.backends.cuda.preferred_blas_library", "torch.cuda.tunable.is_enabled"),
     *("gc.isenabled", "gc.get_threshold", "sys.getswitchinterval"),
 )
 """Each a value, or a function without arguments that returns it."""
