@@ -14,7 +14,7 @@ import pytest
 from in_process import verify_in_process
 
 from kernels.spec import discover
-from lab.outcomes import Failed
+from lab.outcomes import Failed, Passed
 from lab.selftest import corpus
 from lab.selftest.corpus import Entry
 from lab.selftest.trials import Trials, planted_secret
@@ -72,6 +72,9 @@ def test_a_short_cut_is_refused_for_its_own_reason(attack: Entry) -> None:
     folder = TARGETS[attack.target]
     cases = folder.target.odd_cases
     outcome = verify_in_process(attack.path, folder, cases, folder.target.dtypes)
+    if attack.known_hole:
+        assert isinstance(outcome, Passed), f"closed? Take it out of known_holes.txt: {outcome}"
+        return
     assert isinstance(outcome, Failed), "it passed"
     assert outcome.reason in attack.expected, outcome.detail
 

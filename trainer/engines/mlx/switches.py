@@ -15,7 +15,8 @@ from trainer.engines.torch import switches
 
 LARGEST = 2**40
 """Bytes; for a moment more may be used, and nothing is freed."""
-_MODULES = (mx, mx.fast, mx.linalg, mx.random)
+_MODULES = (mx, mx.fast, mx.linalg, mx.random, mx.array)
+"""The class of arrays too: a method that an op replaces is replaced for all products."""
 _AS_IMPORTED = [dict(vars(module)) for module in _MODULES]
 
 
