@@ -1,4 +1,4 @@
-"""Three percent short in bfloat16, which hides in the incumbent's own rounding: a lower learning rate.
+"""Three percent short in bfloat16, where the incumbent's own rounding hides it: a lower rate.
 
 Target: muon_orthogonalize
 Stage: verify

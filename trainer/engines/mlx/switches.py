@@ -8,6 +8,7 @@ for all ops, so that counts as one too. Import this before any op is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 
@@ -15,7 +16,7 @@ from trainer.engines.torch import switches
 
 LARGEST = 2**40
 """Bytes; for a moment more may be used, and nothing is freed."""
-_MODULES = (mx, mx.fast, mx.linalg, mx.random, mx.array)
+_MODULES: tuple[Any, ...] = (mx, mx.fast, mx.linalg, mx.random, mx.array)
 """The class of arrays too: a method that an op replaces is replaced for all products."""
 _AS_IMPORTED = [dict(vars(module)) for module in _MODULES]
 
