@@ -154,6 +154,7 @@ def evidence(
     """
     from lab import gate as rules
     from lab.evidence import relevant
+    from lab.harness.identity import trainer_sha256
     from lab.machine import fingerprint
 
     seal = workspace.seal
@@ -169,6 +170,7 @@ def evidence(
         frameworks=machine.frameworks,
         incumbent_sha256=incumbent_sha256(lab, seal),
         preset=seal.preset,
+        trainer_sha256=trainer_sha256(),
         workspace=handle(lab, workspace),
     )
 

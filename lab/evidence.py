@@ -76,6 +76,7 @@ def collect(
     frameworks: Mapping[str, str],
     incumbent_sha256: str = "",
     preset: str = "",
+    trainer_sha256: str = "",
     workspace: str = "",
 ) -> Evidence:
     """The evidence in `lines` (a ledger's records, in its order) for exactly these values.
@@ -83,6 +84,7 @@ def collect(
     With `incumbent_sha256`, only a bench or A/B against that incumbent counts: after another
     promotion, older comparisons are with what nobody runs any more. With `preset`, only what was
     found in a workspace of that preset: any other has smaller or easier shapes of the same names.
+    With `trainer_sha256`, only an A/B of those sources of the trainer.
     """
 
     def here(line: About | Calibrated) -> bool:
@@ -99,6 +101,7 @@ def collect(
             and line.target_sha256 == target_sha256
             and preset in ("", line.preset)
             and incumbent_sha256 in ("", getattr(line, "incumbent_sha256", incumbent_sha256))
+            and trainer_sha256 in ("", getattr(line, "trainer_sha256", trainer_sha256))
         )
 
     found = _Found()

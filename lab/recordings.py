@@ -26,10 +26,9 @@ import msgspec
 
 from lab.arm import train
 from lab.errors import CommandError, MachineError
+from lab.harness.identity import trainer_sha256
 from lab.harness.recording import NotARecording, Recording, load, parse
-from lab.places import ROOT
 from lab.progress import Progress, silent
-from lab.source_hash import files_sha256
 from lab.training_run import ArmFailed, Task
 from trainer.recording import Plan, Wanted
 
@@ -234,7 +233,7 @@ def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[
         "data": data_sha256,
         "tokenizer": tokenizer_sha256,
         computes_with: metadata.version(computes_with),
-        "trainer": _sources_sha256(),
+        "trainer": trainer_sha256(),
         "ops together": ",".join(together(lab, seal)),
     }
     for name, folder in _targets(seal.engine).items():
@@ -242,8 +241,3 @@ def _key(lab: Lab, seal: Seal, data_sha256: str, tokenizer_sha256: str) -> dict[
         key[f"op {name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
         key[f"target {name}"] = folder.sha256
     return key
-
-
-def _sources_sha256() -> str:
-    """Hash over names and contents of the trainer's own files."""
-    return files_sha256((ROOT / "train.py", *sorted((ROOT / "trainer").rglob("*.py"))), ROOT)

@@ -125,6 +125,8 @@ class Tried(About, frozen=True, kw_only=True, tag="tried"):
 
     isolation: str
     incumbent_sha256: str
+    trainer_sha256: str = ""
+    """Of the trainer's sources: another trainer has other steps, and another val_bpb."""
     outcome: Compared | Broken
 
 
@@ -179,6 +181,8 @@ class Judged(About, frozen=True, kw_only=True, tag="judged"):
     """The ledger had this many lines when its evidence was collected; later ones do not count."""
     incumbent_sha256: str
     """What the trainer would have run on that day; other comparisons do not count."""
+    trainer_sha256: str = ""
+    """Of the trainer's sources on that day; A/Bs of another one do not count."""
     handle: str
     """What commands call the workspace: the reasons name it."""
     rules_sha256: str

@@ -74,6 +74,7 @@ def question(judged: Judged) -> dict[str, Any]:
         "frameworks": judged.machine.frameworks,
         "incumbent_sha256": judged.incumbent_sha256,
         "preset": judged.preset,
+        "trainer_sha256": judged.trainer_sha256,
         "workspace": judged.handle,
     }
 

@@ -223,6 +223,7 @@ def ab(
     from lab.gate import Policy, ab_settled
     from lab.gate_ab import level
     from lab.harness import isolation
+    from lab.harness.identity import trainer_sha256
     from lab.stats import LOOKS
     from lab.training_run import Task
 
@@ -240,6 +241,7 @@ def ab(
                 **about(workspace, folder, stored),
                 isolation=isolation(),
                 incumbent_sha256=incumbent_sha256(lab, workspace.seal),
+                trainer_sha256=trainer_sha256(),
                 outcome=outcome,
             )
         )
@@ -289,6 +291,7 @@ def _require_verified(lab: Lab, workspace: Workspace, stored: Candidate, stage: 
 def gate(lab: Lab, workspace: Workspace) -> Judged:
     """Stage 6: the verdict on the ledger's evidence for this very candidate on this machine."""
     from lab import gate as rules
+    from lab.harness.identity import trainer_sha256
     from lab.replay import rules_sha256
 
     folder, stored = subject(lab, workspace)
@@ -302,6 +305,7 @@ def gate(lab: Lab, workspace: Workspace) -> Judged:
         evidence=found.ids,
         lines_read=lines_read,
         incumbent_sha256=incumbent_sha256(lab, workspace.seal),
+        trainer_sha256=trainer_sha256(),
         handle=found.workspace,
         rules_sha256=rules_sha256(),
     )

@@ -28,6 +28,13 @@ def harness_sha256(simulator: bool = False) -> str:
     return files_sha256(files, FOLDER.parents[1])
 
 
+def trainer_sha256() -> str:
+    """Hash over names and contents of the trainer's own files: what an A/B is measured with, and
+    where recorded calls come from. Promoted ops are not among them."""
+    root = FOLDER.parents[1]
+    return files_sha256((root / "train.py", *sorted((root / "trainer").rglob("*.py"))), root)
+
+
 def _simulator() -> list[Path]:
     found = (path for path in SIMULATOR.rglob("*") if path.suffix in (".py", ".h", ".cpp"))
     return sorted(found)

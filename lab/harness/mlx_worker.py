@@ -62,7 +62,7 @@ class MLXWorker(worker.Worker):
 
         if self.simulator:
             worker.beside("metal_shim").install(mx, np, *self.simulator)
-        self.modules = (mx, mx.fast, mx.linalg, mx.random)
+        self.modules: tuple[Any, ...] = (mx, mx.fast, mx.linalg, mx.random, mx.array)
         self.as_imported = [dict(vars(module)) for module in self.modules]
         self.mx, self.np, self.device = SimpleNamespace(**vars(mx)), np, device
         self.host = np.frombuffer(self.memory, dtype=np.uint8)
@@ -78,7 +78,7 @@ class MLXWorker(worker.Worker):
         return answer
 
     def replaced(self) -> str:
-        """Names in MLX's modules that no longer stand for what they did."""
+        """Names in MLX's modules, and methods of its arrays, that stand for something else now."""
         return " and ".join(
             f"{module.__name__}.{name} replaced"
             for module, before in zip(self.modules, self.as_imported, strict=True)

@@ -24,6 +24,7 @@ from lab import chain, context, stages
 from lab.chain import Head
 from lab.context import Lab
 from lab.errors import CommandError, MachineError
+from lab.harness.identity import trainer_sha256
 from lab.ledger import Ledger
 from lab.outcomes import Arm, CaseTiming, Compared, Interval, Measured, Pair, Passed, TensorCheck
 from lab.places import places
@@ -155,7 +156,7 @@ def _set(folder: Path, target: str, engine: str) -> Scene:
     timed = Measured(cases=tuple(map(_timing, cases)), speedup=UNREAD, control=UNREAD)
     lab.ledger.append(Benched(**about, **against, tier="device", outcome=timed))
     outcome = _compared(target, incumbent, stored.sha256)
-    lab.ledger.append(Tried(**about, **against, outcome=outcome))
+    lab.ledger.append(Tried(**about, **against, trainer_sha256=trainer_sha256(), outcome=outcome))
     kept = ("machine", "engine", "target", "harness_sha256")
     lab.ledger.append(
         Calibrated(

@@ -367,6 +367,19 @@ def test_the_ids_of_a_verdict_are_those_of_the_records_it_rests_on() -> None:
     assert collect(twice, **WANTED).ids == tuple(line.id for line in twice[1:])
 
 
+def test_only_an_ab_of_todays_trainer_counts() -> None:
+    """An edited trainer has other steps. What was verified and benched does not depend on it."""
+    every = len(collect(GOOD, **WANTED).records)
+    for trained_by, records in (("today's", every), ("another", every - 1)):
+        lines = [
+            msgspec.structs.replace(line, trainer_sha256=trained_by)
+            if isinstance(line, Tried)
+            else line
+            for line in GOOD
+        ]
+        assert len(collect(lines, **WANTED, trainer_sha256="today's").records) == records
+
+
 def test_only_evidence_of_its_own_preset_counts() -> None:
     """Another preset has other shapes of the same names, and another share of the step."""
     of_tour = [msgspec.structs.replace(line, preset="tour") for line in GOOD]

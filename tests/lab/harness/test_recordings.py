@@ -125,7 +125,7 @@ def test_another_trainer_data_or_incumbent_makes_it_stale(
     for name in ("trainer", "data", "op relu_squared", "preset"):
         with pytest.raises(NotARecording, match=f"stale: it was made with another {name}"):
             recordings.read(old, {**key, name: "new"}, seal(), DEFAULT_VOCAB)
-    monkeypatch.setattr(recordings, "_sources_sha256", lambda: "an edited trainer")
+    monkeypatch.setattr(recordings, "trainer_sha256", lambda: "an edited trainer")
     recordings.provide(here, seal())
     assert len(trainer.plans) == len(homes(here)) == 2
 
@@ -147,7 +147,7 @@ def test_two_at_once_end_with_one_whole_recording(here: Lab, trainer: Trainer) -
 def test_old_ones_are_removed(here: Lab, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every edit of the trainer makes one; the disk is not to fill up."""
     for number in range(recordings.KEPT + 2):
-        monkeypatch.setattr(recordings, "_sources_sha256", lambda number=number: str(number))
+        monkeypatch.setattr(recordings, "trainer_sha256", lambda number=number: str(number))
         recordings.provide(here, seal())
     assert len(homes(here)) == recordings.KEPT
     recordings.provide(here, seal())
@@ -167,16 +167,3 @@ def test_a_run_that_fails_blames_the_machine_and_names_the_way_round(
         recordings.provide(here, seal())
     assert "--no-recording" in failure.value.hint
     assert not here.places.recordings.exists()
-
-
-def test_the_key_follows_the_trainers_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An edit anywhere in trainer/ counts."""
-    (tmp_path / "trainer" / "engines").mkdir(parents=True)
-    for name in ("train.py", "trainer/loop.py", "trainer/engines/model.py"):
-        (tmp_path / name).write_text("x = 1\n")
-    monkeypatch.setattr(recordings, "ROOT", tmp_path)
-    before = recordings._sources_sha256()
-    (tmp_path / "trainer" / "engines" / "model.py").write_text("x = 2\n")
-    assert recordings._sources_sha256() != before
