@@ -4,7 +4,8 @@
 // and who last read it, and when. Time moves at synchronisations. Two accesses of different threads
 // are in order if a barrier whose flags name the memory lies between them, within one threadgroup
 // (threadgroup_barrier) or one simdgroup (simdgroup_barrier). Nothing orders different threadgroups.
-// One reader and one writer an entry: some races are seen in another schedule only.
+// One writer an entry, and one reader, or several that are known to share a simdgroup or not: some
+// races are seen in another schedule only.
 #include "checks.h"
 
 #include <string.h>
@@ -12,7 +13,9 @@
 
 namespace metal_sim {
 
-constexpr uint32_t ATOMIC = 0x80000000u, ID = 0x7fffffffu, SEVERAL = 0x7fffffffu;
+constexpr uint32_t ATOMIC = 0x80000000u;
+constexpr uint32_t MATES = 0x40000000u;  // several readers, all of the simdgroup of the one named
+constexpr uint32_t ID = 0x3fffffffu, SEVERAL = ID;
 constexpr int32_t GROUP_REGION = -2;
 constexpr uint64_t NEAR = 65536;  // as far as the poison around a buffer reaches (memory.py)
 
@@ -139,19 +142,27 @@ static void check_against_writer(const Target& target, const Entry& entry, Acces
   }
 }
 
+static bool own_read(const Entry& entry) { return (entry.reader & ~ATOMIC) == own_id(); }
+
 static void check_against_reader(const Target& target, const Entry& entry) {
   uint32_t reader = entry.reader & ID;
-  if (!reader || reader == own_id() || !current_entry(target, entry.read_time)) return;
+  if (!reader || own_read(entry) || !current_entry(target, entry.read_time)) return;
   if ((entry.reader & ATOMIC) && target.atomic) return;
-  if (!ordered(target, reader, entry.read_time)) found_at(race_read, target, reader);
+  if (ordered(target, reader, entry.read_time)) return;
+  found_at(race_read, target, entry.reader & MATES ? SEVERAL : reader);
 }
 
+// An earlier reader that is in order with this one may be forgotten: both are of one simdgroup then,
+// or a barrier of all lies between, so whatever comes after this read comes after that one too.
 static void note_read(const Target& target, Entry& entry) {
-  const int memory = target.group_memory ? 0 : 1;
   uint32_t reader = entry.reader & ID, atomic = target.atomic ? ATOMIC : 0;
-  bool recent = entry.read_time >= state.fence[memory] && entry.read_time >= state.group_start;
-  bool another = reader && reader != own_id() && recent;
-  entry.reader = another ? SEVERAL | (entry.reader & atomic) : own_id() | atomic;
+  bool forgotten = !reader || own_read(entry) || entry.read_time < state.group_start ||
+                   ordered(target, reader, entry.read_time);
+  bool mates = reader != SEVERAL && same_simdgroup(reader);
+  if (forgotten)
+    entry.reader = own_id() | atomic;
+  else
+    entry.reader = (mates ? own_id() | MATES : SEVERAL) | (entry.reader & atomic);
   entry.read_time = state.now;
 }
 

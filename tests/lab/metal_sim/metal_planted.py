@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 SHARED = "threadgroup float shared[64];\nuint i = thread_position_in_grid.x;\n"
 REVERSED = SHARED + "shared[i] = inp[i];\n{barrier}\nout[i] = shared[63 - i];\n"
+READ_BY_TWO = (
+    SHARED + "shared[i] = inp[i];\nthreadgroup_barrier(mem_flags::mem_threadgroup);\n"
+    "out[i] = shared[0];\n"
+)
+WITHIN = "simdgroup_barrier(mem_flags::mem_threadgroup);\n"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,31 @@ BUGS = (
         REVERSED.format(barrier="simdgroup_barrier(mem_flags::mem_threadgroup);"),
         "race",
         5,
+    ),
+    Planted(
+        "read by two simdgroups, written behind a simdgroup's barrier",
+        READ_BY_TWO + WITHIN + "if (i == 40) shared[0] = 0;",
+        "race",
+        7,
+    ),
+    Planted(
+        "read by two simdgroups in turn, written by a third lane",
+        SHARED + "shared[i] = inp[i];\nthreadgroup_barrier(mem_flags::mem_threadgroup);\n"
+        "float seen = 0;\nfor (uint r = 0; r < 4; r++) {\n"
+        + WITHIN
+        + "if (thread_index_in_simdgroup == r) seen = shared[0];\n}\n"
+        + WITHIN
+        + "if (i == 36) shared[0] = 0;\nout[i] = seen;",
+        "race",
+        11,
+    ),
+    Planted(
+        "read by a simdgroup, written behind no barrier",
+        SHARED
+        + "shared[i] = inp[i];\nthreadgroup_barrier(mem_flags::mem_threadgroup);\n"
+        + "if (i < 32) out[i] = shared[0];\nelse out[i] = 0;\nif (i == 7) shared[0] = 0;",
+        "race",
+        7,
     ),
     Planted(
         "second barrier dropped",

@@ -17,7 +17,15 @@ SHARED = f"threadgroup float shared[64];\n{HERE}shared[i] = inp[i];\n"
 BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);\n"
 DEVICE = "threadgroup_barrier(mem_flags::mem_device);\n"
 WITHIN = "simdgroup_barrier(mem_flags::mem_threadgroup);\n"
+ALL_OF_IT = "simdgroup_barrier(mem_flags::mem_device);\n"
 RELAXED = "memory_order_relaxed"
+
+
+# Each simdgroup's first byte is read by lane 0, then by lane 1, 2 and 3.
+IN_TURN = (
+    SHARED + "uint lane = thread_index_in_simdgroup, first = i - lane;\nfloat seen = 0;\n"
+    f"for (uint r = 0; r < 4; r++) {{ {WITHIN} if (lane == r) seen = shared[first]; }}\n{WITHIN}"
+)
 
 
 def sums_of(size: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -69,6 +77,23 @@ TRICKY = (
         f"for (uint s = 16; s > 0; s /= 2) {{ {WITHIN} if (lane < s) shared[i] += shared[i + s]; }}"
         f"{WITHIN} out[i] = shared[i - lane];",
         sums_of(32),
+    ),
+    Tricky(
+        "lanes read a place in turn, the last of them writes it",
+        IN_TURN + f"if (lane == 3) shared[first] = seen + 1;\n{WITHIN}out[i] = shared[first];",
+        lambda x: np.repeat(x[::32] + 1, 32),
+    ),
+    Tricky(
+        "lanes read a place in turn, the first of them writes it",
+        IN_TURN + f"if (lane == 0) shared[first] = seen + 1;\n{WITHIN}out[i] = shared[first];",
+        lambda x: np.repeat(x[::32] + 1, 32),
+    ),
+    Tricky(
+        "a simdgroup reads a place at once, then one lane writes it, twice",
+        HERE + "uint first = i & 32u;\nout[i] = inp[i];\n"
+        f"for (uint r = 0; r < 2; r++) {{\n{ALL_OF_IT}float all = out[first];\n{ALL_OF_IT}"
+        f"if (i == first + 7) out[first] = all + 1;\n}}\n{ALL_OF_IT}out[i] = out[i];",
+        lambda x: np.where(np.arange(64) % 32 == 0, x + 2, x),
     ),
     Tricky(
         "a butterfly of shuffles",
