@@ -54,7 +54,7 @@ CHECKED = (
     *("-O1", "-gdwarf-4", "-g1", "-fsanitize=thread", "-mllvm"),
     *("-tsan-instrument-func-entry-exit=0", "-mllvm", "-tsan-instrument-read-before-write=1"),
     *("-fno-vectorize", "-fno-slp-vectorize", "-fstack-clash-protection"),
-    "-fsanitize=array-bounds,integer-divide-by-zero,shift-exponent",
+    "-fsanitize=alignment,array-bounds,integer-divide-by-zero,shift-exponent",
 )
 
 

@@ -114,6 +114,12 @@ KINDS = {
     19: Kind("stack_overflow", "error", "error", _plain("private memory of over 256 KiB")),
     20: Kind("memory_fault", "error", "error", _plain("an access far outside, near {where}")),
     21: Kind("time_out", "error", "error", _plain("the kernel did not end within the time limit")),
+    22: Kind(
+        "misaligned",
+        "error",
+        "error",
+        _plain("an access that needs a multiple of {bytes} bytes, at {where}"),
+    ),
 }
 """By the number in runtime/layout.h."""
 

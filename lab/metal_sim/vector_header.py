@@ -41,7 +41,8 @@ def vector_header() -> str:
 def _vector(size: int) -> Iterator[str]:
     """One size. Three components take the room of four, as in Metal."""
     room = 4 if size == 3 else size
-    yield f"template <class T> struct alignas(sizeof(T) * {room}) vec<T, {size}> {{"
+    kind = f"METAL_SIM_BY_VALUE alignas(sizeof(T) * {room}) vec<T, {size}>"
+    yield f"template <class T> struct {kind} {{"
     yield f"typedef T value_type; typedef T element_type; T d[{room}]; vec() = default;"
     yield from _constructors(size)
     yield f"{FUNCTION} T& operator[](size_t i) {{ return d[i]; }}"
@@ -78,7 +79,14 @@ def _constructors(size: int) -> Iterator[str]:
     yield "constexpr vec(const vec&) = default; constexpr vec& operator=(const vec&) = default;"
     for space in ("DEVICE", "CONSTANT", "GROUP"):
         yield f"constexpr vec(const METAL_SIM_{space} vec& v) : d{{{copied}}} {{}}"
-    yield "#endif"
+    yield from ("#elif METAL_SIM_CHECKED", *_checked_copies(4 if size == 3 else size), "#endif")
+
+
+def _checked_copies(room: int) -> Iterator[str]:
+    """A trivial copy is not checked for alignment; what is bound to a reference is."""
+    yield f"{FUNCTION} vec(const vec& v) : d{{{_each(room, 'v.d[{i}]')}}} {{}}"
+    assigned = " ".join(f"d[{i}] = v.d[{i}];" for i in range(room))
+    yield f"{FUNCTION} vec& operator=(const vec& v) {{ {assigned} return *this; }}"
 
 
 def _compositions(size: int) -> Iterator[tuple[int, ...]]:

@@ -215,19 +215,33 @@ static void check_region(Target target, Access access, uint32_t index) {
   touch(target, access);
 }
 
-static void check_elsewhere(Target target, Access access) {
-  unsigned char* address = target.address;
+// The buffer that an address outside of every buffer was meant for, or one that it lies in; -1: none.
+static int32_t nearest_region(const unsigned char* address) {
   for (uint32_t i = 0; i < state.job->regions; i++) {
-    unsigned char* start = state.mapping + state.regions[i].start;
-    if (address + target.bytes <= start - NEAR || address >= start + state.regions[i].bytes + NEAR)
-      continue;
-    target.region = (int32_t)i;
-    target.offset = address - start;
-    return outside(access == reading ? out_of_bounds_read : out_of_bounds_write, target,
-                   state.regions[i].bytes);
+    const unsigned char* start = state.mapping + state.regions[i].start;
+    if (address + NEAR > start && address < start + state.regions[i].bytes + NEAR)
+      return (int32_t)i;
   }
-  found_at(wild_access, target, 0);
-  leave(stopped);
+  return -1;
+}
+
+void locate(Finding* finding, const unsigned char* address) {
+  bool in_group = address >= state.group_low && address < state.group_high;
+  finding->region = in_group ? GROUP_REGION : nearest_region(address);
+  if (in_group) finding->offset = address - state.group_low;
+  if (finding->region < 0) return;
+  finding->offset = address - (state.mapping + state.regions[finding->region].start);
+}
+
+static void check_elsewhere(Target target, Access access) {
+  target.region = nearest_region(target.address);
+  if (target.region < 0) {
+    found_at(wild_access, target, 0);
+    leave(stopped);
+  }
+  const Region& region = state.regions[target.region];
+  target.offset = target.address - (state.mapping + region.start);
+  outside(access == reading ? out_of_bounds_read : out_of_bounds_write, target, region.bytes);
 }
 
 void check(unsigned char* address, uint32_t bytes, Access access, bool atomic, uint64_t place) {

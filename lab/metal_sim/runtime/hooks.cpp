@@ -22,12 +22,19 @@ struct Said {  // what each check of undefined behaviour is handed first
   uint32_t line, column;
 };
 
-static void found_in_source(Kind kind, uint64_t place, const Said* said, uint64_t value) {
+struct SaidOfType {
+  Said said;
+  const void* type;
+  unsigned char alignment_bits;
+};
+
+static Finding* found_in_source(Kind kind, uint64_t place, const Said* said, uint64_t value) {
   Finding* finding = found(kind, place);
-  if (!finding) return;
+  if (!finding) return nullptr;
   finding->value = (int64_t)value;
   finding->line = said->line;
   finding->part = (uint32_t)said->file[0];
+  return finding;
 }
 
 extern "C" {
@@ -55,6 +62,12 @@ void* __tsan_memset(void* to, int value, unsigned long bytes) {
 }
 void __ubsan_handle_out_of_bounds(Said* said, uint64_t index) {
   found_in_source(array_index, PLACE, said, index);
+}
+void __ubsan_handle_type_mismatch_v1(const SaidOfType* said, unsigned char* address) {
+  if (Finding* finding = found_in_source(misaligned, PLACE, &said->said, 0)) {
+    finding->bytes = 1u << said->alignment_bits;
+    locate(finding, address);
+  }
 }
 void __ubsan_handle_shift_out_of_bounds(Said* said, uint64_t, uint64_t by) {
   found_in_source(wild_shift, PLACE, said, by);

@@ -27,6 +27,7 @@ enum Kind : uint32_t {  // findings.py says what each means
   stack_overflow,
   memory_fault,
   time_out,
+  misaligned,
 };
 
 enum Order : uint32_t { in_order, reverse, shuffled };

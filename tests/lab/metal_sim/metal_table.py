@@ -18,6 +18,7 @@ BUGS = {
     "flag": "a wrong flag, or a simdgroup's barrier for a threadgroup's",
     "divergence": "a barrier or a simd function that not all threads reach",
     "bounds": "off by one, no tail guard, too little room",
+    "alignment": "a vector at an address that is no multiple of its size",
     "index": "an index swapped, or of another row or tile",
     "uninitialised": "memory or a sum that starts from nothing",
     "race": "threads that write one place",

@@ -9,10 +9,15 @@
 #define __METAL__ 1
 
 // Library code carries no debug information: what it does is reported at the line that calls it.
-#define METAL_SIM_INLINE inline __attribute__((always_inline, nodebug))
+// So is the alignment of what it is given; its own accesses need no check of theirs.
+#define METAL_SIM_INLINE inline __attribute__((always_inline, nodebug, no_sanitize("alignment")))
 #define METAL_SIM_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
 #define METAL_FUNC inline __attribute__((always_inline))
 #define METAL_SIM_EACH(i, count) _Pragma("clang loop unroll(full)") for (int i = 0; i < (count); i++)
+
+#define METAL_SIM_CHECKED __has_feature(thread_sanitizer)
+// In registers, though checked copies are no trivial ones.
+#define METAL_SIM_BY_VALUE __attribute__((trivial_abi))
 
 #ifdef METAL_SIM_ADDRESS_SPACES
 #define METAL_SIM_DEVICE __attribute__((address_space(1)))
@@ -222,6 +227,12 @@ template <class T, class U> T as_type(U value);
 #else
 template <class T, class U> constexpr METAL_SIM_INLINE T as_type(U value) {
   static_assert(sizeof(T) == sizeof(U), "as_type needs two types of one size");
-  return __builtin_bit_cast(T, value);
+  if constexpr (__is_trivially_copyable(T) && __is_trivially_copyable(U)) {
+    return __builtin_bit_cast(T, value);
+  } else {  // a vec whose copies are checked
+    T result;
+    __builtin_memcpy(&result, &value, sizeof(T));
+    return result;
+  }
 }
 #endif
