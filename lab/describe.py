@@ -118,13 +118,8 @@ def _simulated(value: o.Simulated | None) -> list[Any]:
     """What the Metal simulator ran and found."""
     if value is None:
         return []
-    kernels = ", ".join(f"{name} {count}" for name, count in value.launches.items()) or "none"
-    said = (
-        f"Metal simulator, on a CPU: launches of {kernels}; {value.runs} runs with all checks. "
-        "Whether it runs on Metal, and how fast, is not known."
-    )
     details = (f"  {each}" for each in (*value.traffic, *value.findings))
-    return [plain(line) for line in (said, *details)]
+    return [plain(line) for line in (str(value), *details)]
 
 
 @describe.register

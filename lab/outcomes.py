@@ -128,6 +128,13 @@ class Simulated(Frozen, frozen=True, kw_only=True):
     """Different ones, the first of its kind at each line."""
     traffic: tuple[MetalTraffic, ...] = ()
 
+    def __str__(self) -> str:
+        kernels = ", ".join(f"{name} {count}" for name, count in self.launches.items()) or "none"
+        return (
+            f"Metal simulator, on a CPU: launches of {kernels}; {self.runs} runs with all checks. "
+            "Whether it runs on Metal, and how fast, is not known."
+        )
+
 
 class Passed(Outcome, frozen=True, kw_only=True, tag="passed"):
     """Every case, dtype, output and gradient was within its bounds."""

@@ -24,6 +24,7 @@ from lab.report.numbers import (
     unbroken,
 )
 from lab.report.recompute import ab_disagreements, bench_disagreements
+from lab.report.simulated import simulated_section
 from lab.report.words import REASONS, failure_text
 
 
@@ -58,11 +59,15 @@ def verify_section(verified: Verified | None, missing: str) -> Markup:
     outcome = verified.outcome
     where = f"Tier: {verified.tier}; sandbox: {verified.isolation}. "
     if isinstance(outcome, Failed):
-        return joined(title, _failure(outcome, where), _check_tables(outcome.checks, "before it"))
+        tables = _check_tables(outcome.checks, "before it")
+        return joined(title, _failure(outcome, where), simulated_section(outcome.simulated), tables)
     said = "Every tensor was within its bounds, against the float64 oracle."
     if not outcome.deterministic:
         said += " Two runs on the same inputs differed in their last bits."
-    return joined(title, element("p", f"{where}{said}"), _check_tables(outcome.checks, "in all"))
+    tables = _check_tables(outcome.checks, "in all")
+    return joined(
+        title, element("p", f"{where}{said}"), simulated_section(outcome.simulated), tables
+    )
 
 
 def _failure(outcome: Failed, where: str) -> Markup:
