@@ -21,11 +21,19 @@ from pathlib import Path
 
 import msgspec
 
-from lab.metal_sim.compiler import CHECKED, CODE, FAST, LANGUAGE, Compiler, find_compiler
+from lab.metal_sim.compiler import (
+    CHECKED,
+    CHECKED_WITH_UNIONS,
+    CODE,
+    FAST,
+    LANGUAGE,
+    Compiler,
+    find_compiler,
+)
 from lab.metal_sim.diagnostics import from_compiler
 from lab.metal_sim.errors import KernelError, Unavailable
 from lab.metal_sim.image import Image, read_image
-from lab.metal_sim.rewrite import for_compiler
+from lab.metal_sim.rewrite import for_compiler, has_union
 from lab.metal_sim.vector_header import vector_header
 from trainer.files import cache_folder
 
@@ -66,7 +74,7 @@ class Builds:
         """Makes what does not depend on a kernel: runtime, headers, and those precompiled for
         checked builds."""
         _ = self.runtime
-        for mode in (CHECKED, STRICT):
+        for mode in (CHECKED, CHECKED_WITH_UNIONS, STRICT):
             self._precompiled(mode)
 
     @property
@@ -76,7 +84,7 @@ class Builds:
 
     def kernel(self, name: str, text: str, *, checked: bool) -> Build:
         """The shared object of a rewritten text; `KernelError` where it does not compile."""
-        mode = CHECKED if checked else FAST
+        mode = _mode(text, checked)
         precompiled = self._precompiled(mode)
         path = self.folder / f"{_hash(text, precompiled.name)}.so"
         facts = path.with_suffix(".json")
@@ -187,6 +195,12 @@ class Builds:
                 f"{said[:2000]}",
                 "Use the compiler of the extra `sim`: uv sync --extra sim.",
             )
+
+
+def _mode(text: str, checked: bool) -> tuple[str, ...]:
+    if not checked:
+        return FAST
+    return CHECKED_WITH_UNIONS if has_union(text) else CHECKED
 
 
 def _moved_once(made: Path, folder: Path) -> None:

@@ -56,6 +56,8 @@ CHECKED = (
     *("-fno-vectorize", "-fno-slp-vectorize", "-fstack-clash-protection"),
     "-fsanitize=alignment,array-bounds,integer-divide-by-zero,shift-exponent",
 )
+CHECKED_WITH_UNIONS = (*CHECKED, "-DMETAL_SIM_TRIVIAL_COPIES")
+"""C++ does not copy a union whose member has a copy constructor of its own."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ def for_compiler(source: str) -> str:
     return "".join(tokens)
 
 
+def has_union(source: str) -> bool:
+    """Whether the word stands anywhere but in comments and texts."""
+    spoken = (t for t in TOKEN.findall(source) if not t.startswith(("//", "/*", '"', "'")))
+    return any(re.search(r"\bunion\b", token) for token in spoken)
+
+
 def _silent(token: str) -> bool:
     if token.lstrip().startswith("#define"):
         return False

@@ -79,7 +79,8 @@ def _constructors(size: int) -> Iterator[str]:
     yield "constexpr vec(const vec&) = default; constexpr vec& operator=(const vec&) = default;"
     for space in ("DEVICE", "CONSTANT", "GROUP"):
         yield f"constexpr vec(const METAL_SIM_{space} vec& v) : d{{{copied}}} {{}}"
-    yield from ("#elif METAL_SIM_CHECKED", *_checked_copies(4 if size == 3 else size), "#endif")
+    yield "#elif defined(METAL_SIM_CHECKED_COPIES)"
+    yield from (*_checked_copies(4 if size == 3 else size), "#endif")
 
 
 def _checked_copies(room: int) -> Iterator[str]:

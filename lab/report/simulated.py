@@ -28,7 +28,7 @@ def simulated_section(simulated: Simulated | None) -> Markup:
 
 def _findings(findings: Sequence[MetalFinding]) -> Markup:
     if not findings:
-        return element("p", "Its checks found nothing.")
+        return element("p", "No finding in what it ran.")
     kinds: dict[tuple[str, str], list[MetalFinding]] = {}
     for severity in GRAVEST_FIRST:
         for finding in findings:

@@ -59,6 +59,7 @@ ALIGNED = {
     "private vectors": HERE + "float4 kept[3];\nfor (uint k = 0; k < 3; k++)\n"
     "kept[k] = float4(inp[i + k]);\nout[i] = kept[i % 3].y + as_type<uint2>(kept[0].xy).x;",
 }
+UNION = "union Both { float4 vector; float each[4]; };"
 
 
 def simulated(run: Run, body: str) -> Report:
@@ -90,3 +91,21 @@ def _line(body: str) -> int:
 def test_an_aligned_access_raises_nothing(run: Run, body: str) -> None:
     report = simulated(run, body)
     assert not report.findings, [str(finding) for finding in report.findings]
+
+
+def test_a_union_of_vectors_can_be_copied(run: Run) -> None:
+    """Copies that are checked are no trivial ones, and C++ copies no union of such vectors: there
+    whole vectors go unchecked, and components do not."""
+    body = HERE + "Both a;\na.vector = float4(inp[i]);\nBoth b = a;\nout[i] = b.each[2];"
+    values = np.random.default_rng(3).uniform(1.0, 2.0, 64).astype(np.float32)
+    how = {"grid": 64, "init_value": 0.0, "header": UNION}
+    report = run(body, {"inp": values}, {"out": ((64,), "float32")}, **how)
+    assert not report.findings
+    assert np.array_equal(report.outputs[0], values)
+    component = run(
+        f"{body}\nif (i < 8) out[i] += {VECTORS}[i].y;",
+        {"inp": values},
+        {"out": ((64,), "float32")},
+        **how,
+    )
+    assert {finding.kind for finding in component.findings} == {"misaligned"}

@@ -40,7 +40,7 @@ def test_a_clean_run_says_so_and_claims_no_metal() -> None:
     found = shown(CLEAN)
     assert "launches of rmsnorm 12, rmsnorm_vjp 9; 40 runs with all checks" in found.text
     assert "Whether it runs on Metal, and how fast, is not known." in found.text
-    assert "Its checks found nothing." in found.text
+    assert "No finding in what it ran." in found.text
     assert ["rmsnorm", "1,000", "4.50", "4.00"] in found.rows
 
 
@@ -65,7 +65,7 @@ def test_findings_are_counted_by_kind_and_the_gravest_come_first() -> None:
     assert [row[3] for row in rows] == [str(findings[at]) for at in (2, 1, 3, 0)]
     assert str(findings[4]) in found.text
     assert "5 findings in all" in found.text
-    assert "Its checks found nothing" not in found.text
+    assert "No finding in" not in found.text
 
 
 def test_a_kernels_name_cannot_write_into_the_page() -> None:

@@ -15,7 +15,9 @@
 #define METAL_FUNC inline __attribute__((always_inline))
 #define METAL_SIM_EACH(i, count) _Pragma("clang loop unroll(full)") for (int i = 0; i < (count); i++)
 
-#define METAL_SIM_CHECKED __has_feature(thread_sanitizer)
+#if __has_feature(thread_sanitizer) && !defined(METAL_SIM_TRIVIAL_COPIES)
+#define METAL_SIM_CHECKED_COPIES
+#endif
 // In registers, though checked copies are no trivial ones.
 #define METAL_SIM_BY_VALUE __attribute__((trivial_abi))
 
