@@ -55,6 +55,7 @@ CHECKED = (
     *("-tsan-instrument-func-entry-exit=0", "-mllvm", "-tsan-instrument-read-before-write=1"),
     *("-fno-vectorize", "-fno-slp-vectorize", "-fstack-clash-protection"),
     "-fsanitize=alignment,array-bounds,integer-divide-by-zero,shift-exponent",
+    "-fno-sanitize-recover=alignment",  # else no value that was read is kept past such a check
 )
 CHECKED_WITH_UNIONS = (*CHECKED, "-DMETAL_SIM_TRIVIAL_COPIES")
 """C++ does not copy a union whose member has a copy constructor of its own."""

@@ -63,11 +63,12 @@ void* __tsan_memset(void* to, int value, unsigned long bytes) {
 void __ubsan_handle_out_of_bounds(Said* said, uint64_t index) {
   found_in_source(array_index, PLACE, said, index);
 }
-void __ubsan_handle_type_mismatch_v1(const SaidOfType* said, unsigned char* address) {
+void __ubsan_handle_type_mismatch_v1_abort(const SaidOfType* said, unsigned char* address) {
   if (Finding* finding = found_in_source(misaligned, PLACE, &said->said, 0)) {
     finding->bytes = 1u << said->alignment_bits;
     locate(finding, address);
   }
+  leave(stopped);  // the compiled code ends here
 }
 void __ubsan_handle_shift_out_of_bounds(Said* said, uint64_t, uint64_t by) {
   found_in_source(wild_shift, PLACE, said, by);

@@ -128,7 +128,7 @@ MUTATIONS = {
                  "for (uint j = k; j < k + 4; j++)",
                  "if (k + 4 <= width) { float4 v = float4(*(const device half4*)(x + k)); "
                  "sum += dot(v, v); } else for (uint j = k; j < width; j++)",
-                 "misaligned", "right"),
+                 "misaligned", "none"),
         Mutation("index", "the weight of another column", "weight[k]", "weight[t]", "", "wrong"),
         Mutation("bounds", "the weight of the row behind",
                  "weight[k]", "weight[k + row]", "out_of_bounds_read", "wrong"),
@@ -315,7 +315,7 @@ MUTATIONS = {
                  "", "right", why="the case has fewer than 65536 threads"),
         Mutation("alignment", "each vector one element later",
                  "((const device float4*)inp)[i / 4]", "*(const device float4*)(inp + i + 1)",
-                 "misaligned", "wrong"),
+                 "misaligned", "none"),
         Mutation("bounds", "each packed vector one element later",
                  "((const device float4*)inp)[i / 4]",
                  "float4(*(const device packed_float4*)(inp + i + 1))", "", "wrong"),
@@ -323,7 +323,7 @@ MUTATIONS = {
                  "uint k = i; k", "uint k = size / 4 * 4; k",
                  "same_value_race", "right", severity="warning"),
         Mutation("race", "vectors overlap",
-                 "((device float4*)out)[i / 4]", "*(device float4*)(out + i / 4 * 3)",
+                 "((device float4*)out)[i / 4]", "*(device packed_float4*)(out + i / 4 * 3)",
                  "race", "wrong"),
     ),
 }  # fmt: skip
