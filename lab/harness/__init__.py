@@ -4,7 +4,7 @@
 hash under which evidence of this harness counts. Importing this imports no framework.
 
     the stages          verify, bench
-    what it is given    shapes, inputs, families, recording
+    what it is given    shapes, inputs, families, variations, recording
     what is right       oracle, tolerances, appeal, checking, comparing, forms, probes, words
     what is faster      pace, timing, timed_outputs, clocks, one_by_one, telemetry
     what it is          frameworks; sameness, behaviour, operators (no change?)

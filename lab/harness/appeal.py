@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lab.errors import MachineError
-from lab.harness import forms, inputs, oracle, tolerances
+from lab.harness import forms, inputs, oracle, tolerances, variations
 from lab.harness.faults import Fault
 from lab.harness.inputs import Content, Layout
 from lab.harness.judge import Session
@@ -55,7 +55,7 @@ class Appeal:
         span = (*self.layout.outputs, *self.layout.gradients)[index]
         random = inputs.generator()
         for _ in range(NEIGHBOURS):
-            near = inputs.nudged(content, random)
+            near = variations.nudged(content, random)
             given = inputs.pack(self.layout, [near])
             with incumbent_blamed(self.folder.id):
                 honest = forms.exchange(self.incumbent, given, self.differentiate)

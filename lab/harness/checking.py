@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lab.errors import MachineError
-from lab.harness import forms, inputs, oracle
+from lab.harness import forms, inputs, oracle, variations
 from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.comparing import Answered, Compared, check_finite
 from lab.harness.families import Round, Taker
@@ -141,7 +141,7 @@ class CaseChecks:
         """The bytes of all slots: the last repeats the first, the second differs."""
         given = inputs.pack(self.layout, [contents[0], contents[-1], contents[0]])
         if len(contents) == 1:
-            inputs.shuffle(self.layout, self.folder.target, given[1], random)
+            variations.shuffle(self.layout, self.folder.target, given[1], random)
         return given
 
     def _round(

@@ -39,9 +39,6 @@ GAP = (8, 5)
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8, "int64": 8}
 """Known without torch: layouts are made while the workers import it."""
 
-SHUFFLED = 128
-NUDGE = 2.0
-
 
 def generator() -> Generator:
     """A generator with a fresh secret seed of 256 bits."""
@@ -202,43 +199,6 @@ def draw(
                 values = families.of_gradient(family, values, random)
             incoming.append(_rounded(values, output_dtype(output.dtype, dtype)))
     return Content(tuple(inputs), tuple(incoming), target.scalars_of(case.dims))
-
-
-def nudged(content: Content, random: Generator) -> Content:
-    """The same content, but every float up to `NUDGE` spacings of its dtype away."""
-    import torch
-
-    def nudge(values: torch.Tensor) -> torch.Tensor:
-        if not values.is_floating_point():
-            return values
-        spacing = torch.finfo(values.dtype).eps
-        apart = torch.from_numpy(random.uniform(-NUDGE, NUDGE, size=tuple(values.shape)))
-        return (values.double() * (1 + spacing * apart)).to(values.dtype)
-
-    inputs, incoming = tuple(map(nudge, content.inputs)), tuple(map(nudge, content.incoming))
-    return Content(inputs, incoming, content.scalars)
-
-
-def shuffle(layout: Layout, target: Target, given: torch.Tensor, random: Generator) -> None:
-    """Makes the content of a slot's given bytes new, in place, at little cost.
-
-    One element in `SHUFFLED` (at least 8) of every input that is drawn per element changes places
-    with another. The sum and most fingerprints stay the same; a result that is reused from before
-    is wrong in all the rows concerned.
-    """
-    import torch
-
-    shuffled = [one.scaled or one.kind == "index" for one in target.inputs]
-    shuffled += [True] * len(layout.incoming)
-    for span, wanted in zip((*layout.arguments, *layout.incoming), shuffled, strict=True):
-        if not wanted:
-            continue
-        tensor = view(given, span)
-        count = min(tensor.numel(), max(8, tensor.numel() // SHUFFLED))
-        places = torch.from_numpy(random.integers(tensor.numel(), size=count)).unique()
-        order = torch.from_numpy(random.permutation(places.numel()))
-        at = torch.unravel_index(places, tensor.shape)
-        tensor[at] = tensor[tuple(axis[order] for axis in at)]
 
 
 def _rounded(values: np.ndarray, dtype: str) -> torch.Tensor:

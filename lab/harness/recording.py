@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from kernels.spec import Case, TargetFolder, TrainingShape
-from lab.harness import inputs
+from lab.harness import inputs, variations
 from lab.harness.inputs import Content, Layout
 from lab.harness.protocol import Span
 from lab.plain_files import open_plain
@@ -109,7 +109,7 @@ class RecordedCall:
         count = len(self.content.inputs)
         incoming = [(t.double() * factor).to(t.dtype) for t in given[count:]]
         scalars = self.content.scalars
-        return inputs.nudged(Content(tuple(given[:count]), tuple(incoming), scalars), random)
+        return variations.nudged(Content(tuple(given[:count]), tuple(incoming), scalars), random)
 
     @cached_property
     def _given(self) -> tuple[torch.Tensor, ...]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lab.bench_intervals import middles, speedup
-from lab.harness import clocks, forms, inputs
+from lab.harness import clocks, forms, inputs, variations
 from lab.harness.appeal import incumbent_blamed
 from lab.harness.checking import judge_threads
 from lab.harness.clocks import Block
@@ -221,8 +221,7 @@ class CaseTimes:
 
     def _renew(self, given: torch.Tensor, generator: np.random.Generator) -> None:
         """New content in every slot, in place."""
-        for slot in given:
-            inputs.shuffle(self.layout, self.folder.target, slot, generator)
+        variations.mix(self.layout, self.folder.target, given, generator)
 
     def _round(self, given: torch.Tensor, order: Sequence[str]) -> dict[str, Block]:
         """One block per arm on the same inputs; checks the outputs of every call."""

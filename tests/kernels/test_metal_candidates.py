@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from kernels.spec import Case, TargetFolder, TrainingShape
-from lab.harness import inputs, tolerances
+from lab.harness import inputs, tolerances, variations
 from lab.harness.appeal import NEIGHBOURS
 from lab.metal_sim import Builds
 
@@ -137,7 +137,7 @@ def near(folder: TargetFolder, content: calls.Content, tensor: str) -> Iterator[
     random = np.random.default_rng(0)
     for _ in range(NEIGHBOURS):
         given = inputs.Content(content.inputs, content.incoming, content.scalars)
-        other = inputs.nudged(given, random)
+        other = variations.nudged(given, random)
         neighbour = calls.Content(other.inputs, other.incoming, other.scalars)
         right = calls.oracle(folder, neighbour)[tensor]
         yield bounds(tensor, right, theirs(folder, neighbour))

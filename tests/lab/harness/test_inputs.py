@@ -10,7 +10,8 @@ import torch
 
 from kernels.spec import Case, Cost, Input, Output, Target, TargetFolder, normal
 from lab.harness import inputs
-from lab.harness.inputs import GUARD, Layout, draw, generator, nudged, pack, shuffle, unpack, view
+from lab.harness.inputs import GUARD, Layout, draw, generator, pack, unpack, view
+from lab.harness.variations import nudged
 
 
 def draw_index(random: np.random.Generator, dims: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -126,39 +127,6 @@ def test_scale_applies_to_scaled_floats_only() -> None:
     assert int(which.max()) < 50
     assert float(table.abs().max()) < 10
     assert float(content.incoming[0].abs().max()) < 1e-7
-
-
-@pytest.mark.parametrize("case", [CASE, STRIDED], ids=["contiguous", "strided"])
-def test_shuffled_content_is_new_but_has_the_same_values(case: Case) -> None:
-    """Timed inputs are new at little cost; tables and the poison between rows stay as they are."""
-    layout = Layout.of(TARGET, case, "float32")
-    given = pack(layout, [draw(TARGET, case, "float32", generator())])[0]
-    before = unpack(layout, given.clone())
-    shuffle(layout, TARGET, given, generator())
-    after = unpack(layout, given)
-    for one, other in (
-        (before.inputs[0], after.inputs[0]),
-        (before.incoming[0], after.incoming[0]),
-    ):
-        assert not torch.equal(one, other)
-        assert torch.equal(one.flatten().sort()[0], other.flatten().sort()[0])
-    assert torch.equal(before.inputs[2], after.inputs[2])
-    for tensor in (*after.inputs, *after.incoming):
-        tensor.view(INTEGER[tensor.element_size()]).fill_(-1)
-    assert bool((given == inputs.POISON).all())
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_nudged_content_is_a_few_roundings_away(dtype: str) -> None:
-    """Near enough for the same bounds, far enough for another draw of rounding errors."""
-    content = draw(TARGET, CASE, dtype, generator())
-    near = nudged(content, generator())
-    spacing = torch.finfo(content.inputs[0].dtype).eps
-    for one, other in zip(content.inputs, near.inputs, strict=True):
-        assert other.dtype == one.dtype
-        assert bool(((one - other).abs() <= 3 * spacing * one.abs()).all())
-    assert not torch.equal(content.inputs[0], near.inputs[0])
-    assert torch.equal(content.inputs[1], near.inputs[1]), "an index stays"
 
 
 def test_a_draw_of_the_wrong_shape_is_an_error() -> None:
