@@ -23,8 +23,8 @@ from lab.arm import train
 from lab.harness import forms, inputs, oracle, tolerances, words
 from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.comparing import tensor_check
-from lab.harness.judge import Session
 from lab.harness.recording import NotARecording, RecordedCall, Recording, load, parse
+from lab.harness.session import Session
 from lab.harness.worker_process import Patience
 from lab.outcomes import TensorCheck
 from lab.recordings import plan

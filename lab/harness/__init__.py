@@ -8,7 +8,7 @@ hash under which evidence of this harness counts. Importing this imports no fram
     what is right       oracle, tolerances, appeal, checking, comparing, forms, probes, words
     what is faster      pace, timing, timed_outputs, clocks, one_by_one, telemetry
     what it is          frameworks; sameness, behaviour, operators (no change?)
-    one worker          judge (asks it), protocol, worker_process, slot_memory, faults, tree
+    one worker          session (asks it), protocol, worker_process, slot_memory, faults, tree
     in the sandbox      worker, torch_worker, mlx_worker, metal_shim
     the sandbox         sandbox, views, seccomp, running, jail, mounts, last_step
     the simulator       simulator (the process beside a worker; what it runs is lab.metal_sim)

@@ -19,7 +19,7 @@ from lab.errors import MachineError
 from lab.harness import forms, inputs, oracle, tolerances, variations
 from lab.harness.faults import Fault
 from lab.harness.inputs import Content, Layout
-from lab.harness.judge import Session
+from lab.harness.session import Session
 from lab.harness.tolerances import Bounds, Distance
 
 if TYPE_CHECKING:

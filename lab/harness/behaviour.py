@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from kernels.spec import load_module
 from lab.harness import inputs
 from lab.harness.appeal import incumbent_blamed
-from lab.harness.judge import Session
 from lab.harness.operators import recorder
 from lab.harness.sameness import Known
+from lab.harness.session import Session
 
 if TYPE_CHECKING:
     from lab.harness.checking import CaseChecks

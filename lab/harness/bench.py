@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING
 
 from lab.errors import CommandError
 from lab.harness.faults import Fault
-from lab.harness.judge import Session
 from lab.harness.pace import ARMS, Pace
+from lab.harness.session import Session
 from lab.harness.worker_process import Patience
 from lab.outcomes import CaseTiming, Failed, Measured, Quarantined
 from lab.progress import Progress, silent

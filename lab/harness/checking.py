@@ -26,8 +26,8 @@ from lab.harness.comparing import Answered, Compared, check_finite
 from lab.harness.families import Round, Taker
 from lab.harness.forms import Answers
 from lab.harness.inputs import Content, Layout
-from lab.harness.judge import Session
 from lab.harness.probes import Probes
+from lab.harness.session import Session
 
 if TYPE_CHECKING:
     import torch

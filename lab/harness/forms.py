@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from lab.harness import inputs, words
 from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
-from lab.harness.judge import Session, Timed
 from lab.harness.protocol import Call, Returned, Span
+from lab.harness.session import Session, Timed
 
 if TYPE_CHECKING:
     import torch

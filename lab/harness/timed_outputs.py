@@ -21,8 +21,8 @@ from lab.harness.checking import LIGHT_BYTES
 from lab.harness.faults import Fault
 from lab.harness.forms import Answers
 from lab.harness.inputs import Layout
-from lab.harness.judge import Session
 from lab.harness.protocol import Span
+from lab.harness.session import Session
 
 if TYPE_CHECKING:
     import torch

@@ -30,9 +30,9 @@ from lab.harness.checking import judge_threads
 from lab.harness.clocks import Block
 from lab.harness.faults import Fault
 from lab.harness.inputs import Content, Layout
-from lab.harness.judge import Session
 from lab.harness.one_by_one import OneByOne, calls_of
 from lab.harness.pace import ARMS, WARM_UP_ROUNDS, Pace, orders
+from lab.harness.session import Session
 from lab.harness.telemetry import Watch
 from lab.harness.timed_outputs import TimedOutputs
 from lab.outcomes import CaseTiming, Interval

@@ -23,8 +23,8 @@ import msgspec
 from lab.errors import CommandError
 from lab.harness.faults import Fault
 from lab.harness.frameworks import in_another_framework
-from lab.harness.judge import Session, read_source
 from lab.harness.sameness import known_text
+from lab.harness.session import Session, read_source
 from lab.harness.worker_process import Patience
 from lab.outcomes import Failed, Passed
 from lab.progress import Progress, silent

@@ -7,7 +7,7 @@
 
 Every way in which a worker can fail becomes a `Fault`. Between questions its whole tree is stopped,
 and that it stood still is checked before the next one. What the questions are for is the business
-of judge.py. Candidate code is never imported here; the source is only copied.
+of session.py. Candidate code is never imported here; the source is only copied.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from kernels.spec import Case, TargetFolder, TrainingShape
 from lab.harness import BenchSettings, bench
 from lab.harness.faults import Fault
-from lab.harness.judge import Session
+from lab.harness.session import Session
 from lab.harness.verify import judge as judge_verify
 from lab.harness.worker_process import Patience
 from lab.outcomes import Failed, Measured, Passed, Quarantined

@@ -17,8 +17,8 @@ from lab.harness import mlx_worker, torch_worker
 from lab.harness.bench import judge as bench_judge
 from lab.harness.checking import CaseChecks
 from lab.harness.faults import Fault
-from lab.harness.judge import Session
 from lab.harness.pace import ARMS, Pace
+from lab.harness.session import Session
 from lab.harness.shapes import SLOT_BYTES
 from lab.harness.slot_memory import SlotMemory
 from lab.harness.timing import CaseTimes

@@ -18,7 +18,7 @@ from lab.errors import CommandError
 from lab.harness import VerifySettings, forms, inputs, sandbox, verify
 from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
-from lab.harness.judge import Session
+from lab.harness.session import Session
 from lab.harness.shapes import HIDDEN
 from lab.harness.worker_process import CPU_ENVIRONMENT, Patience
 from lab.outcomes import Failed, Passed
