@@ -1,7 +1,5 @@
 """The oracle of `sliding_window_attention`: plain torch in the dtype it is given."""
 
-from collections.abc import Callable
-
 import torch
 
 QUERIES = 256
@@ -15,7 +13,7 @@ def sliding_window_attention(
 
     Position i sees itself and `window` positions before it: j with i - window <= j <= i.
     """
-    return _attended(q, k, v, window, _softmax)
+    return _attended(q, k, v, window, logarithms=False)
 
 
 def from_logarithms(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> torch.Tensor:
@@ -24,18 +22,14 @@ def from_logarithms(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: i
     parts are rounded apart: where one key has all of the probability, it is what rounding leaves.
     """
     wide = (q.float(), k.float(), v.float())
-    return _attended(*wide, window, _from_logarithms).to(q.dtype)
+    return _attended(*wide, window, logarithms=True).to(q.dtype)
 
 
 PEERS = (from_logarithms,)
 
 
 def _attended(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    window: int,
-    mixed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int, *, logarithms: bool
 ) -> torch.Tensor:
     position = torch.arange(q.shape[1])
     found = []
@@ -44,16 +38,15 @@ def _attended(
         scores = torch.einsum("bihd,bjhd->bhij", q[:, some], k[:, near]) / q.shape[-1] ** 0.5
         back = some[:, None] - near[None, :]
         scores = scores.masked_fill((back < 0) | (back > window), float("-inf"))
-        found.append(mixed(scores, v[:, near]))
+        p = _from_logarithms(scores) if logarithms else scores.softmax(dim=-1)
+        y = torch.einsum("bhij,bjhd->bihd", p, v[:, near])
+        if logarithms:
+            # Divided by one, which changes nothing but the way that the gradient takes.
+            total = p.sum(dim=-1).transpose(1, 2).unsqueeze(-1)
+            y = y / (1 + total - total.detach())
+        found.append(y)
     return torch.cat(found, dim=1)
 
 
-def _softmax(scores: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return torch.einsum("bhij,bjhd->bihd", scores.softmax(dim=-1), v)
-
-
-def _from_logarithms(scores: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    p = (scores - scores.logsumexp(dim=-1, keepdim=True).detach()).exp()
-    total = p.sum(dim=-1).transpose(1, 2).unsqueeze(-1)
-    # Divided by one, which changes nothing but the way that the gradient takes.
-    return torch.einsum("bhij,bjhd->bihd", p, v) / (1 + total - total.detach())
+def _from_logarithms(scores: torch.Tensor) -> torch.Tensor:
+    return (scores - scores.logsumexp(dim=-1, keepdim=True).detach()).exp()
