@@ -32,10 +32,13 @@ BETWEEN_S = 0.02
 CPU_S = 0.5
 """Starting used 7 to 9 s of CPU time on a busy machine; arms of a pair differed by up to 0.5 s."""
 WALL_S = 2.0
-"""Two process starts differ by this much; on a busy machine by more, so that by which the
-incumbent's own runs differ from pair to pair is added."""
+"""Two process starts differ by this much. On a busy machine both differ by more, so that by which
+the incumbent's own runs differ from pair to pair is added: before that, an exact copy was refused
+for 0.64 s of CPU time before its first step, on a machine that its neighbours slow down."""
 MARGIN = 1.25
 """A start that compiles may take so much longer in one run than in another."""
+STARTS = (("before_cpu_s", CPU_S, "CPU time"), ("before_s", WALL_S, "wall clock"))
+"""What a start is measured by: the field of `Run`, the least slack, its name."""
 
 
 def trouble(pairs: Sequence[Runs]) -> str | None:
@@ -45,7 +48,7 @@ def trouble(pairs: Sequence[Runs]) -> str | None:
     if between_s > BETWEEN_SHARE * turns_s + BETWEEN_S:
         return f"{between_s:.2f} s of CPU time while it should have waited for its turn"
     after_cpu_s, after_s = _more(pairs, "after_cpu_s"), _more(pairs, "after_s")
-    if after_cpu_s > CPU_S or after_s > _wall_slack_s(pairs, "after_s"):
+    if after_cpu_s > CPU_S or after_s > _slack_s(pairs, "after_s", WALL_S):
         return (
             f"after its last step it took {after_s:.2f} s and {after_cpu_s:.2f} s of CPU time more "
             "than the incumbent"
@@ -55,18 +58,14 @@ def trouble(pairs: Sequence[Runs]) -> str | None:
 
 def starts_longer(pairs: Sequence[Runs]) -> bool:
     """Whether it takes a pair of a single step to say that nothing was done ahead."""
-    slack_s = _wall_slack_s(pairs, "before_s")
-    return _more(pairs, "before_cpu_s") > CPU_S or _more(pairs, "before_s") > slack_s
+    return any(_more(pairs, name) > _slack_s(pairs, name, least) for name, least, _ in STARTS)
 
 
 def worked_ahead(pairs: Sequence[Runs], short: Runs) -> str | None:
     """What the start took longer than that of a run of one step, in one line, or None."""
-    for what, name, slack_s in (
-        ("CPU time", "before_cpu_s", CPU_S),
-        ("wall clock", "before_s", _wall_slack_s(pairs, "before_s")),
-    ):
+    for name, least, what in STARTS:
         long_s, short_s = _more(pairs, name), _more([short], name)
-        if long_s > MARGIN * max(0.0, short_s) + slack_s:
+        if long_s > MARGIN * max(0.0, short_s) + _slack_s([*pairs, short], name, least):
             return (
                 f"before its first step it took {long_s:.2f} s of {what} more than the incumbent, "
                 f"but {short_s:.2f} s more in a run of a single step"
@@ -74,9 +73,9 @@ def worked_ahead(pairs: Sequence[Runs], short: Runs) -> str | None:
     return None
 
 
-def _wall_slack_s(pairs: Sequence[Runs], name: str) -> float:
+def _slack_s(pairs: Sequence[Runs], name: str, least: float) -> float:
     seen = [getattr(incumbent, name) for incumbent, _ in pairs]
-    return WALL_S + max(seen) - min(seen)
+    return least + max(seen) - min(seen)
 
 
 def _more(pairs: Sequence[Runs], name: str) -> float:

@@ -8,6 +8,7 @@ there) and the judge's own copy of the shared memory.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -69,7 +70,27 @@ def _handed_over(
     calls = session.fetch(slots)
     fetch_ns = timed.load_ns + time.perf_counter_ns() - start
     results = session.read_results(slots)
+    if left is not None:
+        _fill_in(session.layout, calls, results, left)
     return Answers(calls, results, timed, fetch_ns, session.hand_over_cpu_ns, left=left)
+
+
+def _fill_in(
+    layout: Layout, calls: Sequence[Call], results: torch.Tensor, left: torch.Tensor
+) -> None:
+    """Results that lie in what was given were taken back with it: an incoming gradient that is the
+    gradient of an input, too. The worker says where, and the bytes are the judge's own copy."""
+    for slot, call in zip(results, calls, strict=True):
+        pairs = (
+            *zip(layout.outputs, call.outputs, strict=False),
+            *zip(layout.gradients, call.gradients, strict=False),
+        )
+        for span, returned in pairs:
+            if returned is None or returned.given is None:
+                continue
+            found = inputs.within(left.view(-1), span, returned.given)
+            if found is not None:
+                inputs.view(slot, span).copy_(found)
 
 
 def exchange_as_in_training(session: Session, given: torch.Tensor) -> Answers:

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lab.harness import families
 from lab.harness.families import Family
-from lab.harness.protocol import Argument, Arrange, Span
+from lab.harness.protocol import Argument, Arrange, Given, Span
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,6 +231,19 @@ def view(slot: torch.Tensor, span: Span) -> torch.Tensor:
     extent = 1 + sum((n - 1) * s for n, s in zip(span.shape, span.strides, strict=True))
     flat = slot[span.offset : span.offset + extent * dtype.itemsize].view(dtype)
     return flat.as_strided(span.shape, span.strides)
+
+
+def within(given: torch.Tensor, span: Span, place: Given) -> torch.Tensor | None:
+    """What a worker says lies at a place in all given bytes, as a span's tensor; None where no such
+    tensor can."""
+    if len(place.strides) != len(span.shape) or min((place.offset, *place.strides)) < 0:
+        return None
+    itemsize = ITEMSIZE[span.dtype]
+    extent = 1 + sum((n - 1) * s for n, s in zip(span.shape, place.strides, strict=True))
+    if place.offset % itemsize or place.offset + extent * itemsize > given.numel():
+        return None
+    place_in_all = msgspec.structs.replace(span, offset=place.offset, strides=place.strides)
+    return view(given, place_in_all)
 
 
 def unpack(layout: Layout, given: torch.Tensor) -> Content:

@@ -167,6 +167,14 @@ class Ran(Message, frozen=True, kw_only=True):
     device_ns: int
 
 
+class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a result lies that is a part of what was given: an incoming gradient handed on."""
+
+    offset: int
+    """Bytes from the start of the first slot."""
+    strides: tuple[int, ...]
+
+
 class Returned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One value that a call returned. Only a plain tensor has the fields after `type`."""
 
@@ -176,6 +184,7 @@ class Returned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     shape: tuple[int, ...] = ()
     device: str = ""
     layout: str = ""
+    given: Given | None = None
 
 
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

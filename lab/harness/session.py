@@ -129,6 +129,7 @@ class Session:
 
     def arrange(self, layout: Layout, slots: int) -> None:
         """Lays out so many slots; their storage stays the same until the next time."""
+        self.layout = layout
         self._memory.arrange(layout, slots)
         self._process.ask(layout.question(slots), protocol.Done)
         self._process.freeze()

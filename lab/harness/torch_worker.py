@@ -247,7 +247,15 @@ class TorchWorker(worker.Worker):
             "shape": list(value.shape),
             "device": value.device.type,
             "layout": layout,
+            "given": self.where_given(value) if here else None,
         }
+
+    def where_given(self, value: Any) -> dict[str, Any] | None:
+        """Where a result lies that is a part of what was given, in the shared memory."""
+        offset = value.data_ptr() - self.host.data_ptr()
+        if 0 <= offset < self.layout["slots"] * self.layout["given_bytes"]:
+            return {"offset": offset, "strides": list(value.stride())}
+        return None
 
     def given(self, span: dict[str, Any], base: int) -> Any:
         """A tensor that the judge fills: on the CPU the shared memory itself, else its copy."""
