@@ -33,7 +33,7 @@ def doctor(lab: Lab, as_json: bool) -> None:
 
 
 @command(checks, name="self-test")
-@click.option("--only", help="One category: its letter, its name, 'own' or 'honest'.")
+@click.option("--only", help="One category: its letter, its name, 'own', 'honest' or 'copies'.")
 @click.option("--quick", is_flag=True, help="Nothing that is timed, no cheats of the targets.")
 @click.option("--output", type=PATH, help="Also write the scorecard here, as .md or .json.")
 def self_test(lab: Lab, only: str | None, quick: bool, output: Path | None, as_json: bool) -> None:

@@ -12,10 +12,10 @@ from kernels.spec import discover
 from lab.errors import CommandError
 from lab.harness.handicaps import slowed_op
 from lab.outcomes import Interval
-from lab.selftest import corpus, trials
+from lab.selftest import clocks, corpus, trials
 from lab.selftest.clocks import TARGET
 from lab.selftest.corpus import HONEST, Entry
-from lab.selftest.run import chosen
+from lab.selftest.run import chosen, run
 from lab.selftest.scorecard import Scorecard, Timed
 from lab.selftest.trials import SECRET, Trial, Trials
 
@@ -190,3 +190,10 @@ def test_the_planted_secret_is_gone_afterwards() -> None:
     with trials.planted_secret():
         assert SECRET in os.environ
     assert SECRET not in os.environ
+
+
+def test_the_slowed_copies_can_be_timed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the part that wants a quiet machine, and the corpus takes an hour."""
+    monkeypatch.setattr(clocks, "timed_copies", lambda engine, progress: ("a copy",))
+    card = run("cpu", only="copies")
+    assert (card.trials, card.timed) == ((), ("a copy",))
