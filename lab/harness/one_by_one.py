@@ -23,9 +23,9 @@ from lab.harness import clocks
 from lab.harness.clocks import Block
 
 MOST_CALLS = 64
-"""Of a block, half as many as an ordinary one has at most: it is to cost half as much. With 16, a
-candidate that computed whole blocks of 0.1 ms calls at once was found in 3 of 6 benches, with 64 in 4:
-wake-ups of 0.1 ms that vary hide what it lost."""
+"""Of a block, half as many as an ordinary one has at most: it is to cost half as much. Wake-ups of
+0.1 ms that vary hide what calls as short have lost: who computed whole blocks of them at once was
+found in 3 of 6 benches with 16 single calls, and in 4 of 6 with 64."""
 LOST = 0.5
 """The share of the gain that may be lost: a call that comes alone meets colder caches."""
 MARGIN = 0.02
