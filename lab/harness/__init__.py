@@ -6,7 +6,7 @@ hash under which evidence of this harness counts. Importing this imports no fram
     the stages          verify, bench
     what it is given    shapes, inputs, families, variations, recording
     what is right       oracle, tolerances, appeal, checking, comparing, forms, probes, words
-    what is faster      pace, timing, timed_outputs, clocks, one_by_one, telemetry
+    what is faster      pace, timing, timed_outputs, clocks, one_by_one, midway, telemetry
     what it is          frameworks; sameness, behaviour, operators (no change?)
     one worker          session (asks it), protocol, worker_process, slot_memory, faults, tree
     in the sandbox      worker, torch_worker, mlx_worker, metal_shim

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lab.harness import inputs, words
+from lab.harness.clocks import Block
 from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
+from lab.harness.midway import Changes
 from lab.harness.protocol import Call, Returned, Span
 from lab.harness.session import Session, Timed
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,24 @@ class Answers:
         """One result of every call."""
         return [inputs.view(slot, span) for slot in self.results]
 
+    def block(self) -> Block:
+        """What the clocks said."""
+        timed = self.timed
+        return Block(
+            judge_ns=timed.judge_ns,
+            host_ns=timed.host_ns,
+            device_ns=timed.device_ns,
+            fetch_ns=self.fetch_ns,
+            cpu_ns=timed.cpu_ns,
+            fetch_cpu_ns=self.fetch_cpu_ns,
+            usual_ns=timed.usual_ns,
+        )
+
+    def of(self, slots: Sequence[int]) -> Answers:
+        """Those of some calls only, of a worker that was not timed."""
+        calls = tuple(self.calls[slot] for slot in slots)
+        return Answers(calls, self.results[list(slots)], self.timed, self.fetch_ns)
+
 
 def exchange(session: Session, given: torch.Tensor, differentiate: bool) -> Answers:
     """Writes, runs, fetches and reads."""
@@ -61,6 +82,18 @@ def exchange_one_by_one(session: Session, given: torch.Tensor, differentiate: bo
     """As `exchange_timed`, but no input is there before the call before it was answered."""
     timed = session.run_one_by_one(given, differentiate)
     return _handed_over(session, timed, len(given), session.take_back(len(given)))
+
+
+def exchange_changing(
+    session: Session, given: torch.Tensor, fresh: torch.Tensor, random: Generator
+) -> tuple[Answers, Changes]:
+    """As `exchange_timed`, while parts of `given`, which follows, are replaced by what is
+    `fresh`."""
+    session.write(given)
+    with session.changing(given, fresh, random) as changes:
+        timed = session.run(len(given), session.layout.differentiable)
+    answers = _handed_over(session, timed, len(given), session.take_back(len(given)))
+    return answers, changes
 
 
 def _handed_over(
@@ -105,6 +138,13 @@ def exchange_as_in_training(session: Session, given: torch.Tensor) -> Answers:
     timed = session.run_backward(slots)
     calls = session.fetch(slots)
     return Answers(calls, session.read_results(slots), timed, 0, touched=touched)
+
+
+def check_form(answers: Answers, layout: Layout, engine: str) -> None:
+    """Of outputs, and of gradients where there are any."""
+    check_outputs(answers, layout, engine)
+    if layout.differentiable:
+        check_gradients(answers, layout, engine)
 
 
 def check_outputs(answers: Answers, layout: Layout, engine: str) -> None:

@@ -22,6 +22,8 @@ import msgspec
 
 MAGIC = b"KLAB"
 HEADER = struct.Struct(">4sI")
+COUNT_BYTES = 8
+"""The last bytes of the shared memory: the passes of a Run that have begun."""
 LONGEST = 2**22
 """Bytes of the longest answer: a few hundred descriptions of tensors."""
 
@@ -120,6 +122,9 @@ class Run(Message, frozen=True, kw_only=True):
 
     `both`: each call's gradients right after it. `forward`, then `backward`: as in training, where
     all forwards come before the first backward, and the last call's gradients come first.
+
+    Where inputs are not copied to a device, the worker counts two passes for each call: one more
+    before it calls the function, and one more before it asks for gradients.
     """
 
     slots: int

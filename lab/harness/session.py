@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING
 from lab.errors import CommandError
 from lab.harness import protocol, tree
 from lab.harness.faults import Fault
+from lab.harness.midway import Changes
 from lab.harness.slot_memory import SlotMemory
 from lab.harness.worker_process import Patience, WorkerProcess
 from lab.outcomes import Simulated
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
 
     from lab.harness.inputs import Layout
 
@@ -99,7 +101,9 @@ class Session:
             raise Fault("syntax", f"the file is larger than {LONGEST_SOURCE} bytes")
         parse = protocol.Parse(path=str(self._process.file))
         start = protocol.Start(
-            memory=self._memory.descriptor, memory_bytes=self.arena_bytes, device=self._engine
+            memory=self._memory.descriptor,
+            memory_bytes=self._memory.mapped_bytes,
+            device=self._engine,
         )
         self._process.ask(parse, protocol.Done, starting=True)
         self._process.ask(start, protocol.Done, starting=True)
@@ -159,6 +163,10 @@ class Session:
     def run(self, slots: int, differentiate: bool) -> Timed:
         """One call per slot. The judge's clock runs from the question to the answer."""
         return self._run(slots, differentiate, "both")
+
+    def changing(self, given: torch.Tensor, fresh: torch.Tensor, random: Generator) -> Changes:
+        """Within, parts of what was `given` are replaced by what is `fresh`, while calls run."""
+        return Changes(self._memory, self.layout, given, fresh, random)
 
     def run_forward(self, slots: int) -> Timed:
         """One call per slot, without the gradients that `run_backward` asks for next.

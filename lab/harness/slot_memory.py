@@ -6,7 +6,8 @@
     memory.poison()
     results = memory.read_results(2)
 
-Laid out as protocol.Arrange says: what is given in each slot first, all results behind that. It is
+Laid out as protocol.Arrange says: what is given in each slot first, all results behind that. Its
+last bytes are the worker's count of the passes that it has begun, as protocol.Run says. It is
 read and written with pread and pwrite only and never mapped here, so that nothing a worker does to
 it can crash the judge. Never looks at what the bytes mean.
 """
@@ -20,6 +21,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from lab.harness.faults import Fault
+from lab.harness.protocol import COUNT_BYTES
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +38,9 @@ class SlotMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.descriptor = _shared(size)
+        self.mapped_bytes = -(-size // COUNT_BYTES) * COUNT_BYTES + COUNT_BYTES
+        """What a worker maps: the slots, then the count."""
+        self.descriptor = _shared(self.mapped_bytes)
         self._slots = self._results = self._end = 0
         # Held while the descriptor is in use: closed then, its number could be another file's.
         self._in_use = threading.RLock()
@@ -54,6 +58,22 @@ class SlotMemory:
         data, offset = given.view(-1).numpy().data, first * (self._results // self._slots)
         with self._in_use:
             _write(self.descriptor, data, offset)
+
+    def change(self, data: memoryview, slot: int, start: int) -> None:
+        """Writes a part of what a slot was given, from so many bytes on."""
+        with self._in_use:
+            _write(self.descriptor, data, slot * (self._results // self._slots) + start)
+
+    def begun(self) -> int:
+        """The passes of the last run that the worker says it has begun."""
+        with self._in_use:
+            count = os.pread(self.descriptor, COUNT_BYTES, self.mapped_bytes - COUNT_BYTES)
+        return int.from_bytes(count, sys.byteorder, signed=True)
+
+    def reset_begun(self) -> None:
+        """Sets the count to 0, before a run."""
+        with self._in_use:
+            _write(self.descriptor, memoryview(bytes(COUNT_BYTES)), self.mapped_bytes - COUNT_BYTES)
 
     def poison(self, given_too: bool = False) -> None:
         """Fills all results with NaN; what was given as well, if asked."""

@@ -2,6 +2,7 @@
 
     outputs = TimedOutputs(folder, layout)
     outputs.check(given, candidate_answers, incumbent_answers, incumbent_session)
+    outputs.check_changing(given, fresh, candidate_session, incumbent_session, random)
 
 The oracle is slower than what it judges, so it sees one call of a round; the others are compared
 with the incumbent's, as closely as that one call showed two right implementations to agree. Times
@@ -15,17 +16,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from lab.harness import inputs, oracle, tolerances, words
-from lab.harness.appeal import Appeal
+from lab.harness import forms, inputs, oracle, tolerances, words
+from lab.harness.appeal import Appeal, incumbent_blamed
 from lab.harness.checking import LIGHT_BYTES
 from lab.harness.faults import Fault
 from lab.harness.forms import Answers
 from lab.harness.inputs import Layout
+from lab.harness.midway import TOO_EARLY
 from lab.harness.protocol import Span
 from lab.harness.session import Session
 
 if TYPE_CHECKING:
     import torch
+    from numpy.random import Generator
 
     from kernels.spec import TargetFolder
 
@@ -62,6 +65,35 @@ class TimedOutputs:
             for slot, (found, honest) in enumerate(pairs):
                 if not self._agreements[name].holds(found, honest):
                     self._ask_oracle(appeal, given, slot, ours, theirs)
+
+    def check_changing(
+        self,
+        given: torch.Tensor,
+        fresh: torch.Tensor,
+        candidate: Session,
+        incumbent: Session,
+        random: Generator,
+    ) -> int:
+        """A block of the candidate's in which parts of `given`, which follows, are replaced by what
+        is `fresh` (midway.py); all answers are checked but those to calls that may have seen
+        either. Returns how many calls were given something else in time. On a CPU only.
+
+        Raises `Fault`.
+        """
+        layout = self.layout
+        ours, changes = forms.exchange_changing(candidate, given, fresh, random)
+        forms.check_form(ours, layout, "cpu")
+        forms.check_inputs(candidate, ours, layout, given)
+        with incumbent_blamed(self.folder.id):
+            theirs = forms.exchange(incumbent, given, layout.differentiable)
+            forms.check_form(theirs, layout, "cpu")
+        judged = [slot for slot in range(len(given)) if slot not in changes.unclear]
+        try:
+            if judged:
+                self.check(given[judged], ours.of(judged), theirs.of(judged), incumbent)
+        except Fault as fault:
+            raise Fault(fault.reason, f"{fault.detail}; {TOO_EARLY}") from None
+        return len(changes.clear)
 
     def _ask_oracle(
         self, appeal: Appeal, given: torch.Tensor, slot: int, ours: Answers, theirs: Answers

@@ -5,6 +5,7 @@ this very session. A round is one block per arm, in random order, all on the sam
 new in every round, in the same storage as before; they are written while the worker is frozen, so
 nothing can be computed ahead. A block's time is the judge's wall clock from question to answer.
 Beside each come a few single calls (one_by_one.py): they show whether a block is worked off as one.
+So do blocks behind a secret round of each generation, whose inputs change on the way (midway.py).
 Outputs are checked when the clocks of the round have stopped (timed_outputs.py).
 
 `measure` is called once per generation of workers. The number of calls in a block comes from the
@@ -15,6 +16,7 @@ first round counts, and the same in every generation.
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lab.bench_intervals import middles, speedup
-from lab.harness import clocks, forms, inputs, variations
+from lab.harness import clocks, forms, inputs, midway, variations
 from lab.harness.appeal import incumbent_blamed
 from lab.harness.checking import judge_threads
 from lab.harness.clocks import Block
@@ -122,18 +124,20 @@ class CaseTimes:
             self._one_by_one(given, ARMS, generator)
             round_s = time.perf_counter() - start
         self.rounds = self.rounds or pace.rounds_of(round_s)
+        chosen = secrets.randbelow(self.rounds)
         label, most = f"bench {self.folder.id} {self.case.name}", self.rounds * pace.generations
-        for order in islice(self._orders, self.rounds):
+        for number, order in enumerate(islice(self._orders, self.rounds)):
             progress(label, self.rounds_done, most)
             self._renew(given, generator)
             try:
                 measured = self._round(given, order)
                 alone = self._one_by_one(given, order, generator)
+                if number == chosen:
+                    self._changing(given, generator)
             except Fault as fault:
                 if fault.reason not in WRONG:
                     raise
-                number = self.rounds_done + 1
-                detail = f"case {self.case.name}, round {number}: {fault.detail}"
+                detail = f"case {self.case.name}, round {self.rounds_done + 1}: {fault.detail}"
                 raise Untrue("timed_output_wrong", detail) from fault
             self.generation.append(generation)
             self._watch.keep()
@@ -255,31 +259,27 @@ class CaseTimes:
                     answers[arm] = self._exchange(arm, given, forms.exchange_one_by_one)
         return self._checked(given, answers)
 
+    def _changing(self, given: torch.Tensor, generator: np.random.Generator) -> None:
+        """Blocks of the candidate's on inputs that change as they go; not timed, but checked."""
+        pair = self.sessions["candidate"], self.sessions["incumbent"]
+        for _ in range(midway.MOST_BLOCKS if self.engine == "cpu" else 0):
+            self._renew(given, generator)
+            fresh = given.clone()
+            self._renew(fresh, generator)
+            changed = self._outputs.check_changing(given, fresh, *pair, generator)
+            if changed >= min(midway.ENOUGH, self.calls):
+                return
+
     def _checked(
         self, given: torch.Tensor, answers: Mapping[str, forms.Answers]
     ) -> dict[str, Block]:
         ours, theirs = answers["candidate"], answers["incumbent"]
         self._outputs.check(given, ours, theirs, self.sessions["incumbent"])
-        return {arm: _block(a) for arm, a in answers.items()}
+        return {arm: answered.block() for arm, answered in answers.items()}
 
     def _exchange(
         self, arm: str, given: torch.Tensor, how: Exchange = forms.exchange_timed
     ) -> forms.Answers:
         answers = how(self.sessions[arm], given, self.layout.differentiable)
-        forms.check_outputs(answers, self.layout, self.engine)
-        if self.layout.differentiable:
-            forms.check_gradients(answers, self.layout, self.engine)
+        forms.check_form(answers, self.layout, self.engine)
         return answers
-
-
-def _block(answers: forms.Answers) -> Block:
-    timed = answers.timed
-    return Block(
-        judge_ns=timed.judge_ns,
-        host_ns=timed.host_ns,
-        device_ns=timed.device_ns,
-        fetch_ns=answers.fetch_ns,
-        cpu_ns=timed.cpu_ns,
-        fetch_cpu_ns=answers.fetch_cpu_ns,
-        usual_ns=timed.usual_ns,
-    )

@@ -69,6 +69,7 @@ class TorchWorker(worker.Worker):
         self.backward = _engine_run_backward
         self.device = torch.device(device)
         self.host = torch.frombuffer(self.memory, dtype=torch.uint8)
+        self.begun = memoryview(self.memory)[-8:].cast("q")
         self.synchronize()
         self.loaded = set(sys.modules)
 
@@ -173,7 +174,9 @@ class TorchWorker(worker.Worker):
 
     def call(self, slot: Slot, differentiate: bool) -> tuple[Any, Any]:
         """One call, and its gradients by autograd, as training does it."""
+        self.begun[0] += 1
         result = self.function(*slot.arguments, *self.layout["scalars"])
+        self.begun[0] += 1
         return result, self.gradients(slot, result) if differentiate else ()
 
     def backwards(self) -> None:

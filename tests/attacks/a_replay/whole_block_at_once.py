@@ -4,7 +4,7 @@ A pass would be a gain that training cannot have: there, one call knows nothing 
 
 Target: rmsnorm
 Stage: bench
-Expected: clock_mismatch or no_gain
+Expected: timed_output_wrong
 Notes: A15
 """
 
