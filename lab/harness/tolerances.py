@@ -247,10 +247,11 @@ def _all_finite(values: torch.Tensor) -> bool:
 
 def _place(values: torch.Tensor) -> tuple[int, ...]:
     """Where the largest value is, the first of several."""
-    import torch
+    import numpy as np
 
-    flat = values.flatten().argmax()
-    return tuple(int(i) for i in torch.unravel_index(flat, values.shape))
+    # torch.unravel_index imports sympy when it is first called: half a second.
+    flat = int(values.flatten().argmax())
+    return tuple(int(i) for i in np.unravel_index(flat, tuple(values.shape)))
 
 
 def _rms(values: torch.Tensor) -> torch.Tensor:

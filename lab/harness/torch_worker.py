@@ -60,8 +60,9 @@ class TorchWorker(worker.Worker):
 
     def start_framework(self, device: str) -> None:
         """Imports torch."""
-        import torch
-        from torch.autograd.graph import _engine_run_backward
+        with worker.on_any_core():
+            import torch
+            from torch.autograd.graph import _engine_run_backward
 
         self.torch = self.roots["torch"] = torch
         # What torch.autograd.grad calls. That itself imports sympy for `grad_outputs`: 1.5 s

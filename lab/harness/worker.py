@@ -12,6 +12,7 @@ and may do anything to it. That is why no verdict is made here.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib.util
 import json
@@ -21,7 +22,8 @@ import struct
 import sys
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,30 @@ def reason_of(error: BaseException, otherwise: str) -> str:
     text = str(error).lower()
     no_memory = "can't allocate memory" in text or "out of memory" in text
     return "memory" if isinstance(error, MemoryError) or no_memory else otherwise
+
+
+@contextmanager
+def on_any_core() -> Iterator[None]:
+    """For the import of torch, which takes more than a second.
+
+    OpenMP, told to bind its threads, binds this one to the first core as soon as its library is
+    loaded, and so it does in all workers that start at once. So that is loaded first, and the
+    thread goes to its core at the end.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    free = os.sched_getaffinity(0)
+    torch = importlib.util.find_spec("torch")
+    for folder in (torch and torch.submodule_search_locations) or ():
+        for library in Path(folder, "lib").glob("libgomp*.so*"):
+            ctypes.CDLL(str(library))
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, free)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, bound)
 
 
 class Worker(ABC):

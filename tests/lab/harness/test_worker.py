@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -266,3 +267,25 @@ def test_a_file_that_is_not_there_is_the_commands_fault(toy: TargetFolder, tmp_p
     """A typing error in a path is no verdict on a candidate."""
     with pytest.raises(CommandError, match="cannot be read"):
         verify(tmp_path / "none.py", toy, toy.target.odd_cases, engine="cpu")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds threads to cores")
+def test_workers_that_start_at_once_do_not_share_a_core() -> None:
+    """OpenMP binds each to the first core: importing torch took twice as long for two."""
+    program = (
+        "import os\n"
+        "from lab.harness import worker\n"
+        "cores = [os.sched_getaffinity(0)]\n"
+        "with worker.on_any_core():\n"
+        "    import torch\n"
+        "    cores.append(os.sched_getaffinity(0))\n"
+        "cores.append(os.sched_getaffinity(0))\n"
+        "print(*map(len, cores))\n"
+    )
+    environment = {**os.environ, "OMP_PROC_BIND": "true"}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    before, meanwhile, after = map(int, ran.stdout.split())
+    assert meanwhile == before
+    assert after == 1, "bound as OpenMP wants it, as long as calls are timed"
