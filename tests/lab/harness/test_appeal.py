@@ -12,10 +12,10 @@ from torch import Tensor
 
 from kernels.spec import Case, discover
 from lab.harness import oracle, tolerances
-from lab.harness.appeal import Appeal
+from lab.harness.appeal import MORE_NEIGHBOURS, NEIGHBOURS, Appeal
 from lab.harness.forms import exchange
 from lab.harness.inputs import Content, Layout, pack
-from lab.harness.tolerances import Distance
+from lab.harness.tolerances import Bounds, Distance
 
 FOLDER = discover()["sliding_window_attention"]
 HONEST = Path(__file__).parents[2] / "honest" / FOLDER.id / "scores_made_again.py"
@@ -77,3 +77,27 @@ def test_nothing_else_gets_through_by_it(
 ) -> None:
     """The peer's error is one of float32, however sharp the softmax."""
     assert not judged(change).ok
+
+
+def test_a_near_miss_is_looked_at_with_more_neighbours(
+    judged: Callable[[Callable[[Tensor], Tensor]], Distance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong by a few percent may be the first neighbours' luck; by half more, it is not."""
+    asked: list[int] = []
+    near = Appeal._near
+
+    def counting(self: Appeal, content: Content, index: int, count: int) -> Iterator[Bounds]:
+        asked.append(count)
+        return near(self, content, index, count)
+
+    monkeypatch.setattr(Appeal, "_near", counting)
+    noise = torch.randn(2, 33, 2, 32, generator=torch.Generator().manual_seed(2))
+
+    def noisy(size: float) -> float:
+        return judged(lambda dq: dq + size * noise).excess
+
+    by_size = noisy(1e-3) / 1e-3
+    for excess, looks in ((1.2, [NEIGHBOURS, MORE_NEIGHBOURS]), (3.0, [NEIGHBOURS])):
+        asked.clear()
+        noisy(excess / by_size)
+        assert asked == looks
