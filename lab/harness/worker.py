@@ -23,7 +23,7 @@ import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ def on_any_core() -> Iterator[None]:
 
     OpenMP, told to bind its threads, binds this one to the first core as soon as its library is
     loaded, and so it does in all workers that start at once. So that is loaded first, and the
-    thread goes to its core at the end.
+    thread goes to its core at the end. NumPy comes before, too: it makes threads for all cores that
+    it may use.
     """
     if sys.platform != "linux":
         yield
@@ -102,6 +103,8 @@ def on_any_core() -> Iterator[None]:
     for folder in (torch and torch.submodule_search_locations) or ():
         for library in Path(folder, "lib").glob("libgomp*.so*"):
             ctypes.CDLL(str(library))
+    with suppress(ImportError):
+        importlib.import_module("numpy")
     bound = os.sched_getaffinity(0)
     os.sched_setaffinity(0, free)
     try:

@@ -16,7 +16,7 @@ from confined import CONFINED
 
 from kernels.spec import TargetFolder
 from lab.errors import CommandError
-from lab.harness import VerifySettings, forms, inputs, sandbox, verify
+from lab.harness import VerifySettings, forms, inputs, sandbox, verify, worker
 from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
 from lab.harness.session import Session
@@ -273,19 +273,20 @@ def test_a_file_that_is_not_there_is_the_commands_fault(toy: TargetFolder, tmp_p
 def test_workers_that_start_at_once_do_not_share_a_core() -> None:
     """OpenMP binds each to the first core: importing torch took twice as long for two."""
     program = (
-        "import os\n"
-        "from lab.harness import worker\n"
+        "import os, runpy\n"
+        f"worker = runpy.run_path({worker.__file__!r})\n"
         "cores = [os.sched_getaffinity(0)]\n"
-        "with worker.on_any_core():\n"
+        "with worker['on_any_core']():\n"
         "    import torch\n"
         "    cores.append(os.sched_getaffinity(0))\n"
         "cores.append(os.sched_getaffinity(0))\n"
-        "print(*map(len, cores))\n"
+        "print(*map(len, cores), len(os.listdir('/proc/self/task')))\n"
     )
     environment = {**os.environ, "OMP_PROC_BIND": "true"}
     ran = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    before, meanwhile, after = map(int, ran.stdout.split())
+    before, meanwhile, after, threads = map(int, ran.stdout.split())
     assert meanwhile == before
     assert after == 1, "bound as OpenMP wants it, as long as calls are timed"
+    assert threads == 1, "nothing else is at work when the candidate is imported"
