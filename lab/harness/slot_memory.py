@@ -65,10 +65,10 @@ class SlotMemory:
             _write(self.descriptor, data, slot * (self._results // self._slots) + start)
 
     def begun(self) -> int:
-        """The passes of the last run that the worker says it has begun."""
+        """The passes of the last run that the worker says it has begun; any number from 0 on."""
         with self._in_use:
             count = os.pread(self.descriptor, COUNT_BYTES, self.mapped_bytes - COUNT_BYTES)
-        return int.from_bytes(count, sys.byteorder, signed=True)
+        return int.from_bytes(count, sys.byteorder)
 
     def reset_begun(self) -> None:
         """Sets the count to 0, before a run."""

@@ -158,6 +158,21 @@ def test_a_change_that_came_too_late_is_not_judged(
     assert not changes.clear
 
 
+@pytest.mark.parametrize("count", [-1, -(2**63), 2**63 - 1, 3 * SLOTS])
+def test_a_forged_count_changes_nothing(
+    toy: TargetFolder, layout: Layout, memory: SlotMemory, count: int
+) -> None:
+    """It is the worker's to write, and may not lead the judge out of the slots."""
+    given = drawn(toy, layout)
+    before = given.clone()
+    with Changes(memory, layout, given, drawn(toy, layout), inputs.generator()) as changes:
+        forged = count.to_bytes(COUNT_BYTES, sys.byteorder, signed=True)
+        os.pwrite(memory.descriptor, forged, memory.mapped_bytes - COUNT_BYTES)
+        time.sleep(0.01)
+    assert not changes.clear | changes.unclear
+    assert torch.equal(given, before)
+
+
 def check_changing(toy: TargetFolder, layout: Layout, ours: InProcess, theirs: InProcess) -> None:
     """Until it is refused; enough blocks that a change comes in time."""
     outputs = TimedOutputs(toy, layout)
