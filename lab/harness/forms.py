@@ -8,7 +8,7 @@ there) and the judge's own copy of the shared memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,13 +16,12 @@ from lab.harness import inputs, words
 from lab.harness.clocks import Block
 from lab.harness.faults import Fault
 from lab.harness.inputs import Layout
-from lab.harness.midway import Changes
+from lab.harness.midway import Change
 from lab.harness.protocol import Call, Returned, Span
 from lab.harness.session import Session, Timed
 
 if TYPE_CHECKING:
     import torch
-    from numpy.random import Generator
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,14 @@ def exchange_one_by_one(session: Session, given: torch.Tensor, differentiate: bo
 
 
 def exchange_changing(
-    session: Session, given: torch.Tensor, fresh: torch.Tensor, random: Generator
-) -> tuple[Answers, Changes]:
-    """As `exchange_timed`, while parts of `given`, which follows, are replaced by what is
-    `fresh`."""
+    session: Session, changes: Iterable[Change], given: torch.Tensor, fresh: torch.Tensor
+) -> tuple[Answers, set[int]]:
+    """As `exchange_timed`, while parts of `given`, which follows, are replaced by what is `fresh`;
+    and the calls that were changed in time."""
     session.write(given)
-    with session.changing(given, fresh, random) as changes:
+    with session.changing(changes, given, fresh) as made:
         timed = session.run(len(given), session.layout.differentiable)
-    answers = _handed_over(session, timed, len(given), session.take_back(len(given)))
-    return answers, changes
+    return _handed_over(session, timed, len(given), session.take_back(len(given))), made.clear
 
 
 def _handed_over(

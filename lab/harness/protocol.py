@@ -123,8 +123,8 @@ class Run(Message, frozen=True, kw_only=True):
     `both`: each call's gradients right after it. `forward`, then `backward`: as in training, where
     all forwards come before the first backward, and the last call's gradients come first.
 
-    Where inputs are not copied to a device, the worker counts two passes for each call: one more
-    before it calls the function, and one more before it asks for gradients.
+    With `both`, the worker counts in the shared memory: one pass more before it calls the function,
+    and one more before it asks for gradients, if it does.
     """
 
     slots: int

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,14 +26,13 @@ from typing import TYPE_CHECKING
 from lab.errors import CommandError
 from lab.harness import protocol, tree
 from lab.harness.faults import Fault
-from lab.harness.midway import Changes
+from lab.harness.midway import Change, Changes
 from lab.harness.slot_memory import SlotMemory
 from lab.harness.worker_process import Patience, WorkerProcess
 from lab.outcomes import Simulated
 
 if TYPE_CHECKING:
     import torch
-    from numpy.random import Generator
 
     from lab.harness.inputs import Layout
 
@@ -164,9 +163,11 @@ class Session:
         """One call per slot. The judge's clock runs from the question to the answer."""
         return self._run(slots, differentiate, "both")
 
-    def changing(self, given: torch.Tensor, fresh: torch.Tensor, random: Generator) -> Changes:
+    def changing(
+        self, changes: Iterable[Change], given: torch.Tensor, fresh: torch.Tensor
+    ) -> Changes:
         """Within, parts of what was `given` are replaced by what is `fresh`, while calls run."""
-        return Changes(self._memory, self.layout, given, fresh, random)
+        return Changes(changes, self._memory, given, fresh)
 
     def run_forward(self, slots: int) -> Timed:
         """One call per slot, without the gradients that `run_backward` asks for next.

@@ -2,7 +2,7 @@
 
     outputs = TimedOutputs(folder, layout)
     outputs.check(given, candidate_answers, incumbent_answers, incumbent_session)
-    outputs.check_changing(given, fresh, candidate_session, incumbent_session, random)
+    outputs.check_changing(changes, given, fresh, candidate_session, incumbent_session)
 
 The oracle is slower than what it judges, so it sees one call of a round; the others are compared
 with the incumbent's, as closely as that one call showed two right implementations to agree. Times
@@ -22,13 +22,12 @@ from lab.harness.checking import LIGHT_BYTES
 from lab.harness.faults import Fault
 from lab.harness.forms import Answers
 from lab.harness.inputs import Layout
-from lab.harness.midway import TOO_EARLY
+from lab.harness.midway import TOO_EARLY, Change
 from lab.harness.protocol import Span
 from lab.harness.session import Session
 
 if TYPE_CHECKING:
     import torch
-    from numpy.random import Generator
 
     from kernels.spec import TargetFolder
 
@@ -68,32 +67,31 @@ class TimedOutputs:
 
     def check_changing(
         self,
+        changes: Iterable[Change],
         given: torch.Tensor,
         fresh: torch.Tensor,
         candidate: Session,
         incumbent: Session,
-        random: Generator,
     ) -> int:
         """A block of the candidate's in which parts of `given`, which follows, are replaced by what
-        is `fresh` (midway.py); all answers are checked but those to calls that may have seen
-        either. Returns how many calls were given something else in time. On a CPU only.
-
-        Raises `Fault`.
+        is `fresh` (midway.py). Returns how many calls were given something else in time; their
+        answers are checked. On a CPU only. Raises `Fault`.
         """
         layout = self.layout
-        ours, changes = forms.exchange_changing(candidate, given, fresh, random)
+        ours, clear = forms.exchange_changing(candidate, changes, given, fresh)
         forms.check_form(ours, layout, "cpu")
         forms.check_inputs(candidate, ours, layout, given)
+        if not clear:
+            return 0
         with incumbent_blamed(self.folder.id):
             theirs = forms.exchange(incumbent, given, layout.differentiable)
             forms.check_form(theirs, layout, "cpu")
-        judged = [slot for slot in range(len(given)) if slot not in changes.unclear]
+        judged = sorted(clear)
         try:
-            if judged:
-                self.check(given[judged], ours.of(judged), theirs.of(judged), incumbent)
+            self.check(given[judged], ours.of(judged), theirs.of(judged), incumbent)
         except Fault as fault:
             raise Fault(fault.reason, f"{fault.detail}; {TOO_EARLY}") from None
-        return len(changes.clear)
+        return len(judged)
 
     def _ask_oracle(
         self, appeal: Appeal, given: torch.Tensor, slot: int, ours: Answers, theirs: Answers

@@ -262,13 +262,15 @@ class CaseTimes:
     def _changing(self, given: torch.Tensor, generator: np.random.Generator) -> None:
         """Blocks of the candidate's on inputs that change as they go; not timed, but checked."""
         pair = self.sessions["candidate"], self.sessions["incumbent"]
-        for _ in range(midway.MOST_BLOCKS if self.engine == "cpu" else 0):
+        changed = 0
+        for _ in range(midway.MOST_BLOCKS):
+            changes = midway.plan(self.layout, self.folder.target, self.calls, generator)
+            if self.engine != "cpu" or not changes or changed >= min(midway.ENOUGH, 2 * self.calls):
+                return
             self._renew(given, generator)
             fresh = given.clone()
             self._renew(fresh, generator)
-            changed = self._outputs.check_changing(given, fresh, *pair, generator)
-            if changed >= min(midway.ENOUGH, self.calls):
-                return
+            changed += self._outputs.check_changing(changes, given, fresh, *pair)
 
     def _checked(
         self, given: torch.Tensor, answers: Mapping[str, forms.Answers]

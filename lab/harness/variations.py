@@ -84,6 +84,12 @@ def mix(layout: Layout, target: Target, given: torch.Tensor, random: Generator) 
             tensors[number].copy_(tensors[number].where(one, tensors[other].roll(away, axis)))
 
 
+def floats_drawn_by_element(layout: Layout, target: Target) -> list[Span]:
+    """Where the float inputs are that may change without losing their sense."""
+    found = _drawn_by_element(layout, target)
+    return [span for span in found if span.dtype != "int64" and span not in layout.incoming]
+
+
 def _drawn_by_element(layout: Layout, target: Target) -> Iterator[Span]:
     """Where the inputs are that may change without losing their sense, and incoming gradients."""
     for span, one in zip(layout.arguments, target.inputs, strict=True):

@@ -91,9 +91,9 @@ def on_any_core() -> Iterator[None]:
     """For the import of torch, which takes more than a second.
 
     OpenMP, told to bind its threads, binds this one to the first core as soon as its library is
-    loaded, and so it does in all workers that start at once. So that is loaded first, and the
-    thread goes to its core at the end. NumPy comes before, too: it makes threads for all cores that
-    it may use.
+    loaded, and so it does in all workers that start at once. So torch's copy of it is loaded first,
+    and the thread goes to its core at the end. NumPy comes before, too: it makes threads for all
+    cores that it may use. Where torch has no copy of its own, nothing changes.
     """
     if sys.platform != "linux":
         yield
@@ -106,6 +106,9 @@ def on_any_core() -> Iterator[None]:
     with suppress(ImportError):
         importlib.import_module("numpy")
     bound = os.sched_getaffinity(0)
+    if bound == free:
+        yield
+        return
     os.sched_setaffinity(0, free)
     try:
         yield
