@@ -79,6 +79,12 @@ class CaseChecks:
         probes = Probes.of(call.dtype)
         return cls(folder, call.case, call.dtype, engine, call.layout, probes, recorded=call)
 
+    def again(self, case: Case) -> CaseChecks:
+        """The same with nothing checked yet, of this case or one like it."""
+        if self.recorded is not None:
+            return self.of_recorded(self.folder, self.recorded, self.engine)
+        return self.of(self.folder, case, self.dtype, self.engine)
+
     @cached_property
     def compared(self) -> Compared:
         """What was found so far."""

@@ -18,6 +18,7 @@ from kernels.spec import Case, TargetFolder
 from lab.errors import MachineError
 from lab.harness import checking
 from lab.harness.families import Family
+from lab.harness.verify import AGAIN
 from lab.outcomes import Failed, Passed
 
 Judged = Callable[..., Passed | Failed]
@@ -309,6 +310,29 @@ def test_a_case_that_proves_nothing_is_the_labs_fault(toy: TargetFolder, tmp_pat
     case = next(case for case in blind.target.odd_cases if case.name == "large")
     with pytest.raises(MachineError, match="proves nothing"):
         verify_in_process(blind.incumbent("torch"), blind, [case])
+
+
+@pytest.mark.parametrize("unlucky", [1, AGAIN, AGAIN + 1])
+def test_contents_that_prove_nothing_by_chance_are_drawn_again(
+    toy: TargetFolder, monkeypatch: pytest.MonkeyPatch, unlucky: int
+) -> None:
+    """One draw in a few dozen of two short rows is nearly orthogonal, and its own polar factor."""
+    run, draws = checking.CaseChecks.run, iter(range(unlucky))
+
+    def unluckily(self: checking.CaseChecks, *how: object) -> None:
+        run(self, *how)  # type: ignore[arg-type]
+        if self.case.purpose == "odd" and next(draws, None) is not None:
+            raise checking.ProvesNothing("copy would pass", "Change the case.")
+
+    monkeypatch.setattr(checking.CaseChecks, "run", unluckily)
+    case = toy.target.odd_cases[0]
+    if unlucky > AGAIN:
+        with pytest.raises(MachineError, match="would pass"):
+            verify_in_process(toy.incumbent("torch"), toy, [case])
+        return
+    outcome = verify_in_process(toy.incumbent("torch"), toy, [case])
+    assert isinstance(outcome, Passed)
+    assert [check.case for check in outcome.checks] == [case.name] * 2
 
 
 def test_a_broken_incumbent_is_the_labs_fault(judged: Judged, tmp_path: Path) -> None:
